@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from dataclasses import dataclass, field
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 class Extractor(StrEnum):
@@ -26,6 +32,14 @@ class Normalization(StrEnum):
 
     NONE = 'none'
     ZSCORE = 'zscore'
+
+
+class Interpolation(StrEnum):
+    """How intensities are interpolated, in the words of antsApplyTransforms."""
+
+    LINEAR = 'Linear'
+    BSPLINE = 'BSpline'
+    LANCZOS = 'LanczosWindowedSinc'
 
 
 class AntsSource(StrEnum):
@@ -117,14 +131,14 @@ class BrainSettings:
 class BiasSettings:
     """N4 bias field correction inside the brain mask."""
 
-    shrink_factor: int = 4  # downsampling while the field is fitted
+    fit_voxel_mm: float = 4.0  # size of the blocks that the field is fitted on
     iterations: tuple[int, ...] = (50, 50, 50, 50)  # at each level of the B-spline mesh
     convergence: float = 1e-4  # change of the field that ends a level
     spline_distance_mm: float = 150.0  # knots of the coarsest mesh
 
     def __post_init__(self) -> None:
-        if self.shrink_factor < 1:
-            raise SettingsError(f'bias.shrink_factor must be at least 1, got {self.shrink_factor}')
+        if self.fit_voxel_mm <= 0:
+            raise SettingsError(f'bias.fit_voxel_mm must be positive, got {self.fit_voxel_mm}')
         if not self.iterations or min(self.iterations) < 1:
             raise SettingsError(f'bias.iterations must be positive, got {self.iterations}')
         if self.spline_distance_mm <= 0 or self.convergence <= 0:
@@ -136,6 +150,7 @@ class RegistrationSettings:
     """Registration of the reference brain to each template."""
 
     transform: Registration = Registration.AFFINE
+    interpolation: Interpolation = Interpolation.BSPLINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +165,12 @@ class Settings:
     ants: AntsSource = AntsSource.EMBEDDED
     random_seed: int = 20261120
 
+    def __post_init__(self) -> None:
+        if not self.output_spaces:
+            raise SettingsError('output_spaces is empty; name a template or T1w')
+        if not 0 < self.random_seed < 2**31:
+            raise SettingsError(f'random_seed must be positive, got {self.random_seed}')
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
@@ -158,3 +179,135 @@ class Resources:
     n_procs: int = 1  # processors for the whole run
     n_threads: int = 1  # processors for one step
     mem_gb: float = 4.0  # memory for the whole run
+
+    def __post_init__(self) -> None:
+        if self.n_procs < 1 or self.n_threads < 1:
+            raise SettingsError(
+                f'--nprocs and --omp-nthreads must be at least 1, '
+                f'got {self.n_procs} and {self.n_threads}'
+            )
+        if self.mem_gb <= 0:
+            raise SettingsError(f'--mem-gb must be positive, got {self.mem_gb}')
+
+
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
+    """Lay one nested mapping over another, neither of them changed.
+
+    Examples
+    --------
+    >>> merge({'a': {'b': 1, 'c': 2}}, {'a': {'b': 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        below = out.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = merge(below, value)
+        out[key] = value
+    return out
+
+
+def to_dict(settings: object) -> dict[str, object]:
+    """Turn settings into plain values, as they stand in TOML and in node hashes."""
+    out: dict[str, object] = {}
+    for item in fields(settings):  # type: ignore[arg-type]
+        out[item.name] = _to_plain(getattr(settings, item.name))
+    return out
+
+
+def to_toml(settings: Settings) -> str:
+    """Write settings as TOML that `read_config` accepts back."""
+    import tomli_w
+
+    return tomli_w.dumps(to_dict(settings))
+
+
+def from_dict(values: Mapping[str, object]) -> Settings:
+    """Build settings from plain values; what is not named keeps its default.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown, or a value has the wrong type or range.
+    """
+    return typing.cast(Settings, _from_plain(Settings, values, ''))
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """Read a TOML config file into plain values and check them.
+
+    Raises
+    ------
+    SettingsError
+        If the file can't be read, is not TOML, or names what mriprep doesn't know.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding='utf-8'))
+    except OSError as exc:
+        raise SettingsError(f'{path}: config file can not be read ({exc.strerror})') from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(
+            f'{path}: not a TOML file ({exc}); compare with the settings.toml of a run in logs/'
+        ) from exc
+    try:
+        from_dict(values)
+    except SettingsError as exc:
+        raise SettingsError(f'{path}: {exc}') from exc
+    return values
+
+
+def _to_plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, (type, Space)):
+        return to_dict(value)
+    if isinstance(value, (StrEnum, Space)):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_to_plain(item) for item in value]
+    return value
+
+
+def _from_plain(kind: object, value: object, where: str) -> object:
+    if typing.get_origin(kind) is tuple:
+        item_kind = typing.get_args(kind)[0]
+        if not isinstance(value, (list, tuple)):
+            raise SettingsError(f'{where} must be a list, got {value!r}')
+        return tuple(_from_plain(item_kind, item, where) for item in value)
+    if kind is Space:
+        return value if isinstance(value, Space) else Space.from_string(str(value))
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _dataclass_from_plain(kind, value, where)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        try:
+            return kind(value)  # type: ignore[arg-type]
+        except ValueError:
+            raise SettingsError(
+                f'{where} must be one of {", ".join(kind)}, got {value!r}'
+            ) from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    accepted = typing.cast('type | types.UnionType', kind)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        name = getattr(kind, '__name__', str(kind))
+        raise SettingsError(f'{where} must be {name}, got {value!r}')
+    return value
+
+
+def _dataclass_from_plain(kind: type, value: object, where: str) -> object:
+    if isinstance(value, kind):
+        return value
+    if not isinstance(value, Mapping):
+        raise SettingsError(f'{where} must be a table, got {value!r}')
+    hints = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(sorted(known))}'
+            raise SettingsError(f'unknown setting {_join(where, key)!r}{hint}')
+    return kind(
+        **{key: _from_plain(hints[key], item, _join(where, key)) for key, item in value.items()}
+    )
+
+
+def _join(where: str, key: object) -> str:
+    return f'{where}.{key}' if where else str(key)

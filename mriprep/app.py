@@ -1,0 +1,409 @@
+"""The run, phase by phase: check, look, plan, compute, show."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mriprep.folders import RefusalError, check_folders, forbid_full_disk, open_output
+from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
+from mriprep.plan import SessionPlan, SubjectPlan, plan_run
+from mriprep.settings import Resources, Settings, Space, to_dict, to_toml
+
+if TYPE_CHECKING:
+    from mriprep.inventory import Inventory
+    from mriprep.templates import Template
+
+__all__ = ['RefusalError', 'RunOptions', 'run']
+
+logger = logging.getLogger('mriprep')
+
+# Nipype's cost grows with the square of a graph, so that many sessions run one batch after another.
+SESSIONS_PER_PROCESSOR = 4
+SESSIONS_PER_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What to run on and how; nothing in it changes a result."""
+
+    bids_dir: Path
+    out_dir: Path
+    work_dir: Path | None = None
+    participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    plugin_file: Path | None = None
+    clean_workdir: bool = False
+    dry_run: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    write_graph: bool = False
+    stop_on_first_crash: bool = False
+    offline: bool = False
+    run_id: str | None = None
+    verbose: int = 0
+    command: tuple[str, ...] = ('mriprep',)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run, once it is decided what to do."""
+
+    options: RunOptions
+    settings: Settings
+    resources: Resources
+    inventory: Inventory
+    plans: tuple[SubjectPlan, ...]
+    versions: Mapping[str, str]
+    run_id: str
+    work_dir: Path
+
+    @property
+    def out_dir(self) -> Path:
+        """Folder of the derivatives."""
+        return self.options.out_dir
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of this run's logs."""
+        return self.out_dir / 'logs' / self.run_id
+
+    @property
+    def sessions(self) -> list[SessionPlan]:
+        """All sessions, in order."""
+        return [session for plan in self.plans for session in plan.sessions]
+
+
+def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
+    """Run the participant level; return the exit code.
+
+    Raises
+    ------
+    RefusalError
+        If nothing can be started: usage, input, a missing tool.
+    """
+    os.environ.setdefault('NIPYPE_NO_ET', '1')
+    this = prepare(options, settings, resources)
+    if options.dry_run:
+        from mriprep.overview import print_plan
+
+        print_plan(this.plans, finished={s.name for s in this.sessions if is_finished(s, this)})
+        return 0
+    open_output(this.out_dir, this.inventory, this.versions)
+    write_boilerplate(this)
+    if options.boilerplate_only:
+        return 0
+    for issue in _issues(this):
+        print(f'mriprep: {issue.severity.value}: {issue}', file=sys.stderr)
+    failures = list(planned_failures(this.plans))
+    if not this.sessions:
+        raise RefusalError(
+            f'{options.bids_dir}: no session can be processed; '
+            + (failures[0].line if failures else 'there is no T1w image')
+        )
+    start_logs(this)
+    if not options.reports_only:
+        failures += compute(this)
+    show(this, failures)
+    return _conclude(this, failures)
+
+
+def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Run:
+    """Check folders, look at the data set, find templates and tools, plan."""
+    from mriprep.inventory import InventoryError, take_inventory
+    from mriprep.tools import ToolError, activate, versions
+
+    options = check_folders(options)
+    try:
+        inventory = take_inventory(
+            options.bids_dir,
+            participant_labels=options.participant_labels,
+            session_labels=options.session_labels,
+            bids_filters=_read_filters(options.bids_filter_file),
+            database_dir=options.bids_database_dir,
+        )
+        activate(settings.ants)
+    except (InventoryError, ToolError) as exc:
+        raise RefusalError(str(exc)) from exc
+    tools = {'mriprep': _own_version(), **versions()}
+    work_dir = options.work_dir or Path.cwd() / 'work'
+    templates = find_templates(settings, work_dir, offline=options.offline)
+    return Run(
+        options=options,
+        settings=settings,
+        resources=resources,
+        inventory=inventory,
+        plans=plan_run(inventory, settings, templates, tools),
+        versions=tools,
+        run_id=options.run_id or f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}',
+        work_dir=work_dir,
+    )
+
+
+def find_templates(
+    settings: Settings, work_dir: Path, *, offline: bool
+) -> dict[Space, Template]:
+    """Find the template of each output space."""
+    from mriprep.templates import TemplateError, find_template
+
+    try:
+        return {
+            space: find_template(space, work_dir / 'templates', offline)
+            for space in settings.output_spaces
+            if not space.is_native
+        }
+    except TemplateError as exc:
+        raise RefusalError(str(exc)) from exc
+
+
+def compute(this: Run) -> list[Failure]:
+    """Run what is not finished yet, batch by batch."""
+    from mriprep.engine import Timings
+    from mriprep.progress import Progress
+
+    todo = [session for session in this.sessions if not is_finished(session, this)]
+    if len(todo) < len(this.sessions):
+        say(f'{len(this.sessions) - len(todo)} of {len(this.sessions)} sessions are finished')
+    if not todo:
+        return []
+    say(_forecast(todo, this))
+    forbid_full_disk(this.out_dir, this.work_dir, todo)
+    failures: list[Failure] = []
+    size = max(SESSIONS_PER_BATCH, SESSIONS_PER_PROCESSOR * this.resources.n_procs)
+    timings = Timings()
+    with Progress(total_sessions=len(todo), session_of=SessionNames(todo)) as progress:
+        timings.report = progress
+        for start in range(0, len(todo), size):
+            failures += _compute_batch(todo[start : start + size], this, timings)
+            write_timings(this.log_dir / 'timings.tsv', timings.seconds)
+            if failures and this.options.stop_on_first_crash:
+                break
+    return failures
+
+
+def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> list[Failure]:
+    from nipype.pipeline import engine as pe
+
+    from mriprep import engine
+    from mriprep.workflows.nodes import node_name
+    from mriprep.workflows.subject import Sink, init_session_wf, session_wf_name
+
+    crash_dir = this.work_dir / 'crash' / this.run_id
+    crash_dir.mkdir(parents=True, exist_ok=True)
+    top = pe.Workflow(
+        name=node_name('mriprep', this.versions['mriprep'], 'wf'), base_dir=str(this.work_dir)
+    )
+    for session in batch:
+        part = init_session_wf(
+            session,
+            this.settings,
+            this.resources,
+            Sink(
+                out_dir=this.out_dir,
+                version=this.versions['mriprep'],
+                fingerprint=fingerprint(session, this),
+            ),
+        )
+        top.add_nodes([part])
+    config = engine.execution_config(
+        crash_dir, stop_on_first_crash=this.options.stop_on_first_crash
+    )
+    engine.configure(top, config)
+    if this.options.write_graph:
+        top.write_graph(str(this.log_dir / 'graph.dot'), graph2use='colored', simple_form=True)
+    plugin, arguments = _plugin(this, timings)
+    with engine.interruptible(plugin):
+        failed = engine.execute(top, plugin, arguments, crash_dir=crash_dir)
+    by_name = {session_wf_name(session): session for session in batch}
+    if this.options.clean_workdir:
+        for name, session in by_name.items():
+            if is_finished(session, this):
+                shutil.rmtree(this.work_dir / top.name / name, ignore_errors=True)
+    return [failure_of(item, by_name) for item in failed]
+
+
+def _plugin(this: Run, timings: Any) -> tuple[Any, dict[str, Any]]:
+    from mriprep import engine
+
+    if this.options.plugin_file is None:
+        return engine.make_plugin(this.resources, timings), {}
+    chosen = engine.read_plugin_file(this.options.plugin_file)
+    return chosen['plugin'], {**chosen['plugin_args'], 'status_callback': timings}
+
+
+class SessionNames:
+    """Words for the session that a node belongs to, from the node's full name."""
+
+    def __init__(self, sessions: Sequence[SessionPlan]) -> None:
+        from mriprep.workflows.subject import session_wf_name
+
+        self._names = {session_wf_name(session): session.name for session in sessions}
+
+    def __call__(self, node: str) -> str | None:
+        """Name the session, or None."""
+        return next((self._names[part] for part in node.split('.') if part in self._names), None)
+
+
+def fingerprint(session: SessionPlan, this: Run) -> str:
+    """Identify what a session's derivatives depend on: input, settings, version, templates.
+
+    The input is told by its size and its last 64 kB, which hold the checksum of a gzip file;
+    it may move.
+    """
+    import hashlib
+
+    path = session.reference.path
+    size = path.stat().st_size
+    with path.open('rb') as stream:
+        stream.seek(max(0, size - 65536))
+        tail = stream.read()
+    checksums = {
+        str(grid.space): sorted(grid.sha256.items())
+        for registration in session.registrations
+        for grid in registration.grids
+    }
+    parts = (
+        session.reference.relative,
+        size,
+        hashlib.sha256(tail).hexdigest(),
+        to_dict(this.settings),
+        [this.versions.get(name) for name in ('mriprep', 'ANTs', 'deepbet')],
+        checksums,
+    )
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def is_finished(session: SessionPlan, this: Run) -> bool:
+    """Whether everything that is planned for a session stands there, made from the same things."""
+    from mriprep.naming import stamp_path
+
+    stamp = this.out_dir / stamp_path(session.subject, session.session)
+    try:
+        record = json.loads(stamp.read_text(encoding='utf-8'))
+        files = record['Files']
+        planned = {str(item.path) for item in session.derivatives}
+        return (
+            record['Fingerprint'] == fingerprint(session, this)
+            and planned <= set(files)
+            and all((this.out_dir / name).stat().st_size == size for name, size in files.items())
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def show(this: Run, failures: Sequence[Failure]) -> None:
+    """Put the report of each subject together."""
+    from mriprep.outcome import subject_times
+    from mriprep.overview import write_report
+
+    steps = [step for session in this.sessions for step in session.steps]
+    times = subject_times(this.log_dir / 'timings.tsv')
+    for plan in this.plans:
+        write_report(
+            this.out_dir,
+            plan,
+            run_id=this.run_id,
+            failures=[failure for failure in failures if failure.subject == plan.subject],
+            steps=steps,
+            versions=this.versions,
+            command=shlex.join(this.options.command),
+            times=times.get(plan.subject, {}),
+        )
+
+
+def write_boilerplate(this: Run) -> None:
+    """Write the methods text and its bibliography."""
+    from mriprep.files import write_text
+    from mriprep.prose import methods_bibliography, methods_text
+
+    steps = [step for session in this.sessions for step in session.steps]
+    if steps:
+        logs = this.out_dir / 'logs'
+        logs.mkdir(exist_ok=True)
+        write_text(methods_text(steps, this.versions), logs / 'CITATION.md')
+        write_text(methods_bibliography(steps, this.versions), logs / 'CITATION.bib')
+
+
+def start_logs(this: Run) -> None:
+    """Open the run's folder: settings and log file."""
+    from mriprep.files import write_text
+    from mriprep.logs import places_of, start_log
+
+    this.log_dir.mkdir(parents=True, exist_ok=True)
+    write_text(to_toml(this.settings), this.log_dir / 'settings.toml')
+    places = places_of(bids=this.options.bids_dir, out=this.out_dir, work=this.work_dir)
+    level = logging.DEBUG if this.options.verbose else logging.INFO
+    start_log(this.log_dir / 'mriprep.log', places, level=level)
+    logger.info('mriprep %s: %s', this.versions['mriprep'], shlex.join(this.options.command))
+    for name, version in this.versions.items():
+        logger.info('%s %s', name, version)
+    for issue in _issues(this):
+        logger.warning('%s: %s', issue.severity.value, issue)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(f'mriprep: {text}', file=sys.stderr, flush=True)
+
+
+def _conclude(this: Run, failures: Sequence[Failure]) -> int:
+    write_failures(this.log_dir / 'failures.tsv', failures)
+    names = {(failure.subject, failure.session) for failure in failures}
+    for failure in failures:
+        say(f'failed: {failure.line}')
+        logger.error('failed: %s', failure.line)
+    done = sum(1 for session in this.sessions if (session.subject, session.session) not in names)
+    say(f'{done} done, {len(names)} failed; see {this.out_dir.name}/sub-*.html')
+    if names:
+        say(f'each failure with its next step: {this.out_dir.name}/logs/{this.run_id}/failures.tsv')
+    return 1 if failures else 0
+
+
+def _issues(this: Run) -> list[Any]:
+    issues = list(this.inventory.issues)
+    for plan in this.plans:
+        issues += plan.issues
+        for session in plan.sessions:
+            issues += session.issues
+    return issues
+
+
+def _forecast(todo: Sequence[SessionPlan], this: Run) -> str:
+    seconds = sum(session.estimate.seconds for session in todo)
+    lanes = max(1, min(len(todo), this.resources.n_procs // 2))
+    disk = sum(session.estimate.disk_mb for session in todo)
+    minutes = max(1, round(seconds / lanes / 60))
+    return (
+        f'{len(todo)} sessions to do, about {minutes} min and {disk / 1000:.1f} GB '
+        f'on {this.resources.n_procs} processors'
+    )
+
+
+def _read_filters(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        filters = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError) as exc:
+        raise RefusalError(f'{path}: BIDS filter file can not be read as JSON ({exc})') from exc
+    if not isinstance(filters, dict):
+        raise RefusalError(f'{path}: BIDS filter file must hold an object like {{"t1w": {{...}}}}')
+    return filters
+
+
+def _own_version() -> str:
+    from mriprep import __version__
+
+    return __version__

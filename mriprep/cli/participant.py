@@ -1,0 +1,193 @@
+"""``mriprep BIDS_DIR OUT_DIR participant``: words to settings, then the run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mriprep.settings import (
+    AntsSource,
+    Extractor,
+    Normalization,
+    Registration,
+    Resources,
+    Settings,
+    SettingsError,
+    Space,
+    from_dict,
+    merge,
+    read_config,
+    to_dict,
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse whose errors are one plain line."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f'mriprep: {message}; see mriprep --help\n')
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from mriprep import __version__
+
+        print(f'mriprep {__version__}')
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the options of the BIDS-App."""
+    from mriprep.cli import COMMANDS
+
+    commands = '\n'.join(f'  mriprep {name:8} {text}' for name, text in COMMANDS.items())
+    parser = _Parser(
+        prog='mriprep',
+        description='Prepare structural head MRI: from BIDS to derivatives and a report.',
+        epilog=f'other commands (each has its own --help):\n{commands}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument('bids_dir', type=Path, help='folder of the raw BIDS data set')
+    parser.add_argument('out_dir', type=Path, help='folder for the derivatives')
+    parser.add_argument('analysis_level', choices=['participant'], help='what to run')
+    parser.add_argument('--version', nargs=0, action=_Version, help='print the version')
+
+    which = parser.add_argument_group('which images')
+    which.add_argument(
+        '--participant-label', '--participant_label', nargs='+', default=[], metavar='LABEL',
+        help='subjects, with or without sub-',
+    )  # fmt: skip
+    which.add_argument(
+        '--session-label', '--session-id', nargs='+', default=[], metavar='LABEL',
+        help='sessions, with or without ses-',
+    )  # fmt: skip
+    which.add_argument(
+        '--bids-filter-file', type=Path, metavar='FILE',
+        help='JSON that narrows the choice of images, as in fMRIPrep',
+    )  # fmt: skip
+    which.add_argument(
+        '--bids-database-dir', type=Path, metavar='DIR', help='where pybids keeps its index'
+    )
+    which.add_argument(
+        '--skip-bids-validation', action='store_true',
+        help='taken for compatibility: mriprep reads what it can and names what it can not',
+    )  # fmt: skip
+
+    what = parser.add_argument_group('what is done')
+    what.add_argument('--config-file', type=Path, metavar='TOML', help='settings of another run')
+    what.add_argument(
+        '--output-spaces', nargs='+', metavar='SPACE',
+        help='NAME[:cohort-N][:res-N|:res-native] of TemplateFlow, or T1w; '
+        'default MNI152NLin2009aSym:res-1, which needs no network',
+    )  # fmt: skip
+    what.add_argument('--registration', choices=list(Registration), help='default affine')
+    what.add_argument('--extractor', choices=list(Extractor), help='what finds the brain')
+    what.add_argument('--normalize', choices=list(Normalization), help='default zscore')
+    what.add_argument('--ants', choices=list(AntsSource), help='which ANTs programs; default embedded')
+    what.add_argument('--random-seed', type=int, metavar='N', help='seed of the registration')
+
+    machine = parser.add_argument_group('this machine')
+    machine.add_argument('--nprocs', type=int, metavar='N', help='processors; default all')
+    machine.add_argument(
+        '--omp-nthreads', type=int, metavar='N', help='processors for one step; default up to 4'
+    )
+    machine.add_argument('--mem-gb', type=float, metavar='GB', help='memory; default 90%% of it')
+    machine.add_argument('-w', '--work-dir', type=Path, metavar='DIR', help='working files')
+    machine.add_argument(
+        '--clean-workdir', action='store_true', help='delete working files of finished subjects'
+    )
+    machine.add_argument(
+        '--use-plugin', type=Path, metavar='FILE', help='YAML that names a Nipype plugin (SLURM...)'
+    )
+    machine.add_argument('--offline', action='store_true', help='never use the network')
+
+    run = parser.add_argument_group('how it runs')
+    run.add_argument('--dry-run', action='store_true', help='print the plan and stop')
+    run.add_argument('--reports-only', action='store_true', help='put the reports together again')
+    run.add_argument('--boilerplate-only', action='store_true', help='write the methods text alone')
+    run.add_argument('--write-graph', action='store_true', help='save the workflow as a graph')
+    run.add_argument('--stop-on-first-crash', action='store_true', help='stop at the first failure')
+    run.add_argument('--run-uuid', metavar='ID', help='name of the run, for its logs')
+    run.add_argument('-v', '--verbose', action='count', default=0, help='more in the log file')
+    return parser
+
+
+def flags(options: argparse.Namespace) -> dict[str, object]:
+    """Give the settings that flags state, nested as in TOML."""
+    out: dict[str, object] = {}
+    if options.output_spaces:
+        out['output_spaces'] = [str(Space.from_string(word)) for word in options.output_spaces]
+    for name, value in (
+        ('normalization', options.normalize),
+        ('ants', options.ants),
+        ('random_seed', options.random_seed),
+    ):
+        if value is not None:
+            out[name] = value
+    if options.registration is not None:
+        out['registration'] = {'transform': options.registration}
+    if options.extractor is not None:
+        out['brain'] = {'extractor': options.extractor}
+    return out
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Lay defaults, config file and flags over one another."""
+    values = to_dict(Settings())
+    if options.config_file is not None:
+        values = merge(values, read_config(options.config_file))
+    return from_dict(merge(values, flags(options)))
+
+
+def resources_of(options: argparse.Namespace) -> Resources:
+    """Fill in what the machine has where the user says nothing."""
+    from mriprep.machine import available_memory_gb, available_processors
+
+    n_procs = options.nprocs if options.nprocs is not None else available_processors()
+    n_threads = options.omp_nthreads if options.omp_nthreads is not None else min(n_procs, 4)
+    return Resources(
+        n_procs=n_procs,
+        n_threads=min(n_threads, n_procs),
+        mem_gb=options.mem_gb if options.mem_gb is not None else 0.9 * available_memory_gb(),
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the participant level; return the exit code."""
+    try:
+        options = build_parser().parse_args(argv)
+    except SystemExit as exc:
+        return int(exc.code or 0)
+    from mriprep.app import RefusalError, RunOptions, run
+
+    try:
+        return run(
+            RunOptions(
+                bids_dir=options.bids_dir,
+                out_dir=options.out_dir,
+                work_dir=options.work_dir,
+                participant_labels=tuple(options.participant_label),
+                session_labels=tuple(options.session_label),
+                bids_filter_file=options.bids_filter_file,
+                bids_database_dir=options.bids_database_dir,
+                plugin_file=options.use_plugin,
+                clean_workdir=options.clean_workdir,
+                dry_run=options.dry_run,
+                reports_only=options.reports_only,
+                boilerplate_only=options.boilerplate_only,
+                write_graph=options.write_graph,
+                stop_on_first_crash=options.stop_on_first_crash,
+                offline=options.offline,
+                run_id=options.run_uuid,
+                verbose=options.verbose,
+                command=('mriprep', *argv),
+            ),
+            settings_of(options),
+            resources_of(options),
+        )
+    except (RefusalError, SettingsError) as exc:
+        print(f'mriprep: {exc}', file=sys.stderr)
+        return 2

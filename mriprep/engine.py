@@ -1,0 +1,286 @@
+"""Run a Nipype workflow: options, plugin, progress, failures, interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mriprep.settings import Resources, SettingsError
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFailure:
+    """One node that failed."""
+
+    node: str  # full name, from the top workflow down
+    cause: str  # one line
+    crash_file: Path
+
+
+@dataclass(slots=True)
+class Timings:
+    """When each node ran, in seconds since the clock's zero; fed by Nipype's status callback."""
+
+    report: Callable[[str, str], None] = lambda node, status: None
+    started: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take a message of Nipype: ``start``, ``end`` or ``exception`` of a node."""
+        now = time.monotonic()
+        if status == 'start':
+            self.started[node.fullname] = now
+        else:
+            self.seconds[node.fullname] = now - self.started.get(node.fullname, now)
+        self.report(node.fullname, status)
+
+
+def execution_config(crash_dir: Path, *, stop_on_first_crash: bool) -> dict[str, dict[str, str]]:
+    """Nipype's options for one run."""
+    return {
+        'execution': {
+            'crashdump_dir': str(crash_dir),
+            'crashfile_format': 'txt',
+            'check_version': 'false',
+            'hash_method': 'timestamp',
+            'poll_sleep_duration': '0.05',
+            'remove_unnecessary_outputs': 'true',
+            'stop_on_first_crash': str(stop_on_first_crash).lower(),
+            'use_relative_paths': 'false',
+            'create_report': 'false',
+        },
+        'monitoring': {'enabled': 'false'},
+    }
+
+
+def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any:
+    """Nipype's MultiProc, which wakes when a worker reports instead of polling.
+
+    A worker that dies (killed for memory, say) fails its node and is replaced; in MultiProc it
+    would hang the run.
+    """
+    import multiprocessing as mp
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
+
+    context = mp.get_context('forkserver')
+    context.set_forkserver_preload(['mriprep.workers'])
+
+    class EventProc(MultiProcPlugin):  # type: ignore[misc]
+        def __init__(self, plugin_args: dict[str, Any]) -> None:
+            super().__init__(plugin_args=plugin_args)
+            self._reported = threading.Event()
+
+        def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+            try:
+                return int(super()._submit_job(node, updatehash))
+            except BrokenProcessPool:
+                self.pool = ProcessPoolExecutor(
+                    max_workers=self.processors,
+                    initializer=process_initializer,
+                    initargs=(self._cwd,),
+                    mp_context=context,
+                )
+                return int(super()._submit_job(node, updatehash))
+
+        def _async_callback(self, args: Future[dict[str, Any]]) -> None:
+            taskid = next((key for key, task in self._task_obj.items() if task is args), None)
+            try:
+                result = args.result()
+            except BaseException as exc:  # noqa: BLE001 - whatever ended the worker
+                # seldom the callback comes before `_task_obj` knows the task
+                taskid = self._taskid if taskid is None else taskid
+                words = 'the worker process died; most often it was killed for lack of memory'
+                result = {
+                    'result': None,
+                    'traceback': [f'RuntimeError: {words} ({type(exc).__name__})\n'],
+                    'taskid': taskid,
+                }
+            self._taskresult[result['taskid']] = result
+            self._reported.set()
+
+        def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+            super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
+            if self.pending_tasks:
+                self._reported.wait(timeout=10)
+                self._reported.clear()
+
+        def terminate(self) -> None:
+            """End the workers and whatever they started."""
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            end_children()
+
+    return EventProc(
+        {
+            'n_procs': resources.n_procs,
+            'memory_gb': resources.mem_gb,
+            'raise_insufficient': False,
+            'mp_context': 'forkserver',
+            'status_callback': status,
+        }
+    )
+
+
+def end_children() -> None:
+    """End every process that this one started, and theirs."""
+    import psutil
+
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        _quietly(child.terminate)
+    _, alive = psutil.wait_procs(children, timeout=3)
+    for child in alive:
+        _quietly(child.kill)
+
+
+def _quietly(action: Callable[[], None]) -> None:
+
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        action()
+
+
+def read_plugin_file(path: Path) -> dict[str, Any]:
+    """Read ``--use-plugin``: a YAML or JSON file with ``plugin`` and ``plugin_args``.
+
+    Raises
+    ------
+    SettingsError
+        If the file can't be read or lacks ``plugin``.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        words = ' '.join(str(exc).split())
+        raise SettingsError(f'{path}: plugin file can not be read ({words})') from exc
+    if not isinstance(values, Mapping) or not isinstance(values.get('plugin'), str):
+        raise SettingsError(
+            f'{path}: plugin file must name a plugin, for example "plugin: SLURM" and plugin_args'
+        )
+    return {'plugin': values['plugin'], 'plugin_args': dict(values.get('plugin_args') or {})}
+
+
+def execute(
+    workflow: Workflow,
+    plugin: Any,
+    plugin_args: Mapping[str, Any] | None = None,
+    *,
+    crash_dir: Path,
+) -> tuple[NodeFailure, ...]:
+    """Run a workflow to its end and tell which nodes failed.
+
+    Nipype raises when any node failed; here that is a value, since the other subjects are done.
+    What is raised without a crash file behind it is not a node's failure and goes on up.
+    """
+    before = set(crash_dir.glob('crash-*.txt'))
+    problem: Exception | None = None
+    try:
+        workflow.run(plugin=plugin, plugin_args=dict(plugin_args or {}))
+    except Exception as exc:  # noqa: BLE001 - Nipype raises what its nodes raised
+        problem = exc
+    new = sorted(set(crash_dir.glob('crash-*.txt')) - before)
+    if problem is not None and not new:
+        raise problem
+    return tuple(read_crash(path) for path in new)
+
+
+_NODE = re.compile(r'^Node: (?P<name>\S+)$', re.MULTILINE)
+_RAISED = re.compile(r'^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(?P<words>.*)$')
+
+
+def read_crash(path: Path) -> NodeFailure:
+    """Read the node and the cause, in one line, out of Nipype's text crash file."""
+    text = path.read_text(encoding='utf-8', errors='replace')
+    found = _NODE.search(text)
+    return NodeFailure(
+        node=found['name'] if found else path.stem, cause=cause_of(text), crash_file=path
+    )
+
+
+def cause_of(text: str) -> str:
+    """Find the one line in a crash that says what went wrong.
+
+    A failed program: the last line it wrote to stderr or stdout. A Python error: the words of the
+    first exception that is not Nipype's own wrapping.
+
+    Examples
+    --------
+    >>> cause_of('Traceback (most recent call last):\\n  File "x"\\nValueError: a.nii: too small\\n')
+    'a.nii: too small'
+    """
+    lines = text.splitlines()
+    program = list(_program_words(lines))
+    raised = [match for line in lines if (match := _RAISED.match(line.strip()))]
+    real = [match for match in raised if 'NodeExecutionError' not in match['kind']]
+    if program:
+        told = [line for line in program if line not in ('Segmentation fault', 'Aborted')]
+        return (told or program)[-1]
+    for match in real:
+        if match['words']:
+            kind = match['kind'].rpartition('.')[2]
+            told = kind.endswith(('ImageError', 'BrainError')) or kind in ('ValueError', 'RuntimeError')
+            return match['words'] if told else f'{kind}: {match["words"]}'
+    return 'an unexpected error; see the crash file'
+
+
+def _program_words(lines: list[str]) -> Iterator[str]:
+    """Yield what a failed command wrote, from Nipype's summary of it, and its return code."""
+    section = ''
+    for line in lines:
+        text = line.strip()
+        if text in ('Cmdline:', 'Stdout:', 'Stderr:', 'Traceback:'):
+            section = text
+        elif section in ('Stdout:', 'Stderr:') and text:
+            yield text
+
+
+def configure(workflow: Workflow, config: Mapping[str, Mapping[str, str]]) -> None:
+    """Give a workflow Nipype's options; nodes carry them to their workers."""
+    from nipype import config as nipype_config
+
+    for section, options in config.items():
+        for option, value in options.items():
+            nipype_config.set(section, option, value)
+            workflow.config.setdefault(section, {})[option] = value
+
+
+@contextlib.contextmanager
+def interruptible(plugin: Any) -> Iterator[None]:
+    """End the children of a run when it is interrupted, by Ctrl-C or by a batch system's SIGTERM.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After the children are gone.
+    """
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, interrupt) if main else None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if hasattr(plugin, 'terminate'):
+            plugin.terminate()
+        else:
+            end_children()
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)

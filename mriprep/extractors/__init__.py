@@ -1,0 +1,1 @@
+"""Networks that find the brain; torch is imported only in these modules."""

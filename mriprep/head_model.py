@@ -1,0 +1,201 @@
+"""A whole head around a template's brain: CSF, skull, scalp, eyes, face, neck and a marker.
+
+Crude as anatomy, true enough as contrast that brain extraction made for real heads works on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# T1w brightness where the template's white matter has about 225
+_CSF, _BONE, _MARROW, _FAT, _MUSCLE, _SKIN, _VITREOUS = (
+    45.0,
+    18.0,
+    110.0,
+    255.0,
+    105.0,
+    130.0,
+    35.0,
+)
+_MARKER = 520.0  # a fish-oil capsule outshines everything else
+_MARKER_RADIUS_MM = 6.0
+_CHIN_MM = -135.0  # where the head model ends below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Head:
+    """A whole head in template space.
+
+    ``volume`` and ``brain_mask`` are (I, J, K) arrays on the grid of ``affine`` (voxel indices to
+    RAS mm); ``marker_mm`` is the centre of a bright capsule on the left scalp.
+    """
+
+    volume: NDArray[np.float32]
+    brain_mask: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+    marker_mm: tuple[float, float, float]
+
+
+def whole_head(
+    brain: NDArray[np.floating[Any]], mask: NDArray[np.bool_], affine: NDArray[np.float64]
+) -> Head:
+    """Put a brain into a head: CSF, skull, scalp, eyes, face, neck and a capsule on the left.
+
+    Parameters
+    ----------
+    brain : (I, J, K) array
+        Stripped T1w, white matter at about 225.
+    mask : (I, J, K) bool array
+        The brain.
+    affine : (4, 4) array
+        Voxel indices to RAS mm; isotropic voxels, axes right, anterior, superior, origin between
+        the hemispheres.
+
+    Returns
+    -------
+    Head
+        On the same grid, continued downward to the neck.
+    """
+    import numpy as np
+    from scipy import ndimage as ndi
+
+    size = float(affine[0, 0])
+    below = max(0, round((affine[2, 3] - _CHIN_MM) / size))
+    pad = ((0, 0), (0, 0), (below, 0))
+    brain, mask = np.pad(brain, pad), np.pad(mask, pad)
+    affine = affine.copy()
+    affine[2, 3] -= below * size
+    # the shells are smooth, so that half the resolution does
+    step = 2 if size < 2 else 1
+    x, y, z = _axes_mm(affine, mask.shape, step)
+    outside, marker = _surroundings(mask[::step, ::step, ::step], size * step, x, y, z)
+    if step > 1:
+        outside = _upsample(outside, mask.shape)
+    inside = ndi.gaussian_filter(mask.astype(np.float32), 0.5 / size)
+    filled = np.where(mask, brain, _CSF)
+    volume = (inside * filled + (1 - inside) * outside).astype(np.float32)
+    x, y, z = _axes_mm(affine, mask.shape, 1)
+    capsule = _ball(x, y, z, marker, _MARKER_RADIUS_MM)
+    edge = np.clip((_MARKER_RADIUS_MM - capsule) / size + 0.5, 0, 1)
+    volume += (edge * (_MARKER - volume)).astype(np.float32)
+    return Head(volume=volume, brain_mask=mask, affine=affine, marker_mm=marker)
+
+
+def _axes_mm(
+    affine: NDArray[np.float64], shape: tuple[int, ...], step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Open grid of RAS mm of every `step`-th voxel, for a diagonal affine."""
+    import numpy as np
+
+    x, y, z = np.ogrid[: shape[0] : step, : shape[1] : step, : shape[2] : step]
+    (a, b, c), (d, e, f) = np.diag(affine)[:3], affine[:3, 3]
+    return tuple(v.astype(np.float32) for v in (a * x + d, b * y + e, c * z + f))
+
+
+def _ball(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+    centre: tuple[float, float, float],
+    radii: float | tuple[float, float, float],
+) -> NDArray[np.float32]:
+    """Distance from a centre in mm, or, for three radii, relative to the ellipsoid's surface."""
+    import numpy as np
+
+    a, b, c = (1.0, 1.0, 1.0) if isinstance(radii, float) else radii
+    p, q, r = centre
+    return np.asarray(np.sqrt(((x - p) / a) ** 2 + ((y - q) / b) ** 2 + ((z - r) / c) ** 2))
+
+
+def _surroundings(
+    mask: NDArray[np.bool_],
+    size: float,
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
+    """Paint everything but the brain, outermost first; also find the place of the capsule.
+
+    Returns
+    -------
+    volume : (I, J, K) float32 array
+    marker : three float
+        RAS mm of a point in the left scalp.
+    """
+    import numpy as np
+    from scipy import ndimage as ndi
+
+    depth = ndi.distance_transform_edt(~mask, sampling=size).astype(np.float32)
+    volume = np.zeros(mask.shape, np.float32)
+    neck = _ball(x, y, 0 * z, (0, -38, 0), (58.0, 62.0, 1.0))
+    neck = np.where(z < -35, neck, 9)
+    face = _ball(x, y, z, (0, 38, -62), (62.0, 58.0, 72.0))
+    for shape, skin in ((neck, 0.97), (face, 0.97), (depth / 15.5, 0.9)):
+        volume[(shape < 1) & (volume == 0)] = _SKIN
+        volume[shape < skin] = _FAT
+    texture = np.random.default_rng(0).standard_normal(mask.shape, dtype=np.float32)
+    texture = ndi.gaussian_filter(texture, 4 / size)
+    muscle = _MUSCLE * (1 + 0.25 * texture / texture.std())
+    deep = (np.minimum(neck, face) < 0.88) & ((depth > 9) | (z < -60))
+    volume[deep] = muscle[deep]
+    for side in (-1, 1):
+        eye = _ball(x, y, z, (33.0 * side, 70.0, -34.0), 1.0)
+        volume[eye < 19] = _FAT
+        volume[eye < 12.5] = _SKIN
+        volume[eye < 11] = _VITREOUS
+    airway = _ball(x, y, z, (0, 68, -58), (13.0, 30.0, 18.0))
+    volume[airway < 1] = 0
+    for reach, tissue in ((9, _BONE), (6.5, _MARROW), (4.5, _BONE), (2.5, _CSF)):
+        volume[depth < reach] = tissue
+    _paint_spine(volume, mask, x, y, z)
+    volume = ndi.gaussian_filter(volume, 0.6)
+    level = int(np.argmin(np.abs(z - 20)))
+    row = int(np.argmin(np.abs(y + 20)))
+    left = np.flatnonzero(depth[:, row, level] < 13)[0]
+    return volume, (float(x.ravel()[left]), float(y.ravel()[row]), float(z.ravel()[level]))
+
+
+def _paint_spine(
+    volume: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+) -> None:
+    """Continue the brain stem as a cord in its canal, in front of it the vertebrae; in place."""
+    import numpy as np
+
+    lowest = int(np.flatnonzero(mask.any((0, 1)))[0])
+    rows = y.ravel()[mask[:, :, lowest].any(0)]
+    stem = float(rows.mean())
+    below = np.broadcast_to(z < z.ravel()[lowest], mask.shape)
+    disc = np.abs((z + 300) % 22 - 11) > 9
+    body = _ball(x, y, 0 * z, (0, stem + 22, 0), 1.0)
+    canal = _ball(x, y, 0 * z, (0, stem, 0), 1.0)
+    for where, tissue in (
+        (body < 14, _BONE),
+        ((body < 12) & ~disc, _MARROW),
+        (canal < 13, _BONE),
+        (canal < 10, _CSF),
+        (canal < 6, 200.0),
+    ):
+        volume[below & where] = tissue
+
+
+def _upsample(volume: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Interpolate a volume that holds every second voxel back to a full grid."""
+    import numpy as np
+
+    for axis, n in enumerate(shape):
+        coarse = np.moveaxis(volume, axis, 0)
+        fine = np.empty((2 * len(coarse), *coarse.shape[1:]), np.float32)
+        fine[::2] = coarse
+        fine[1:-1:2] = (coarse[:-1] + coarse[1:]) / 2
+        fine[-1] = coarse[-1]
+        volume = np.moveaxis(fine[:n], 0, axis)
+    return volume

@@ -1,0 +1,1 @@
+"""Thin Nipype wrappers: read, call, write."""

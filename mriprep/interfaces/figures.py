@@ -1,0 +1,190 @@
+"""Reportlets: thin Nipype interfaces around `mriprep.figures` and `mriprep.tables`.
+
+Nothing but the report depends on their outputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+
+class _ReportletOutputSpec(TraitedSpec):
+    out_report = File(exists=True, desc='SVG picture or HTML fragment')
+
+
+class _MaskFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='3D image, RAS axes')
+    in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
+
+
+class MaskFigure(SimpleInterface):
+    """Draw the contour of a brain mask over its image."""
+
+    input_spec = _MaskFigureInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.figures import mask_contour
+
+        (volume,), mask, affine = _on_one_grid([self.inputs.in_file], self.inputs.in_mask)
+        self._results['out_report'] = _svg(mask_contour(volume, affine, mask), runtime, 'brain')
+        return runtime
+
+
+class _BiasFigureInputSpec(BaseInterfaceInputSpec):
+    in_before = File(exists=True, mandatory=True, desc='image before N4, RAS axes')
+    in_after = File(exists=True, mandatory=True, desc='image after N4, on the same grid')
+    in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
+
+
+class BiasFigure(SimpleInterface):
+    """Draw an image before and after N4, and the field."""
+
+    input_spec = _BiasFigureInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.figures import bias_field
+
+        (before, after), mask, affine = _on_one_grid(
+            [self.inputs.in_before, self.inputs.in_after], self.inputs.in_mask
+        )
+        self._results['out_report'] = _svg(
+            bias_field(before, after, mask, affine), runtime, 'bias'
+        )
+        return runtime
+
+
+class _OverlayFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='registered image, on the template grid')
+    in_template = File(exists=True, mandatory=True, desc='template')
+    in_mask = File(exists=True, mandatory=True, desc='brain mask of the template')
+    file_name = traits.Str('registered T1w', usedefault=True, desc='title of the image')
+    template_name = traits.Str('template', usedefault=True, desc='title of the template')
+
+
+class OverlayFigure(SimpleInterface):
+    """Draw a registered image and its template, to be shown in turns."""
+
+    input_spec = _OverlayFigureInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.figures import template_overlay
+
+        (subject, template), mask, affine = _on_one_grid(
+            [self.inputs.in_file, self.inputs.in_template], self.inputs.in_mask
+        )
+        names = (self.inputs.file_name, self.inputs.template_name)
+        figure = template_overlay(subject, template, mask, affine, names=names)
+        self._results['out_report'] = _svg(figure, runtime, 'registration')
+        return runtime
+
+
+class _HistogramFigureInputSpec(_BiasFigureInputSpec):
+    in_zscore = File(exists=True, desc='image after z-scoring, on the same grid')
+
+
+class HistogramFigure(SimpleInterface):
+    """Draw histograms before and after N4 and after z-scoring."""
+
+    input_spec = _HistogramFigureInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from nipype.interfaces.base import isdefined
+
+        from mriprep.figures import histograms
+
+        names = [self.inputs.in_before, self.inputs.in_after]
+        if isdefined(self.inputs.in_zscore):
+            names.append(self.inputs.in_zscore)
+        volumes, mask, _ = _on_one_grid(names, self.inputs.in_mask)
+        zscored = volumes[2] if len(volumes) == 3 else None
+        figure = histograms(volumes[0], volumes[1], zscored, mask)
+        self._results['out_report'] = _svg(figure, runtime, 'histogram')
+        return runtime
+
+
+class _AuditTableInputSpec(BaseInterfaceInputSpec):
+    in_audit = File(exists=True, mandatory=True, desc='JSON object: found, changes, warnings')
+
+
+class AuditTable(SimpleInterface):
+    """Tell what the header of an image held and what was changed."""
+
+    input_spec = _AuditTableInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        import json
+
+        from mriprep.tables import audit_html
+
+        path = Path(self.inputs.in_audit)
+        try:
+            audit = json.loads(path.read_text(encoding='utf-8'))
+        except ValueError as error:
+            raise ValueError(
+                f'{path.name}: not JSON ({error}); run the step before again'
+            ) from None
+        self._results['out_report'] = _html(audit_html(audit), runtime, 'audit')
+        return runtime
+
+
+class _SummaryTableInputSpec(BaseInterfaceInputSpec):
+    values = traits.Dict(mandatory=True, desc='names and values, in the order of the table')
+
+
+class SummaryTable(SimpleInterface):
+    """Write names and values as a table."""
+
+    input_spec = _SummaryTableInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.tables import summary_html
+
+        self._results['out_report'] = _html(summary_html(self.inputs.values), runtime, 'summary')
+        return runtime
+
+
+def _on_one_grid(names, mask_name):
+    """Read images and a mask as (I, J, K) arrays, with the affine of the mask's file.
+
+    Images come in RAS order whatever the files have. Raises `ValueError` when grids differ.
+    """
+    import nibabel as nb
+    import numpy as np
+
+    images = [nb.as_closest_canonical(nb.load(name)) for name in [*names, mask_name]]
+    mask = images[-1]
+    for name, image in zip(names, images, strict=False):
+        same = image.shape == mask.shape and np.allclose(image.affine, mask.affine, atol=1e-3)
+        if not same:
+            raise ValueError(
+                f'{Path(name).name} and {Path(mask_name).name} lie on different grids '
+                f'({image.shape} and {mask.shape} voxels); resample one of them first'
+            )
+    volumes = [np.asarray(image.dataobj, dtype=np.float32) for image in images]
+    return volumes[:-1], volumes[-1] > 0.5, mask.affine
+
+
+def _svg(figure, runtime, name):
+    from mriprep.svg import save_svg
+
+    return str(save_svg(figure, Path(runtime.cwd) / f'{name}.svg'))
+
+
+def _html(text, runtime, name):
+    path = Path(runtime.cwd) / f'{name}.html'
+    path.write_text(text, encoding='utf-8')
+    return str(path)

@@ -1,0 +1,82 @@
+"""Boxes and grids: what is registered, and where results are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+
+class _CropInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='image')
+    in_mask = File(exists=True, mandatory=True, desc='mask on the same grid')
+    margin_mm = traits.Float(10.0, usedefault=True, desc='kept around the mask')
+
+
+class _CropOutputSpec(TraitedSpec):
+    out_file = File(desc='the box around the mask, zero outside the mask')
+
+
+class CropToMask(SimpleInterface):
+    """Cut out the masked part of an image; world coordinates stay."""
+
+    input_spec = _CropInputSpec
+    output_spec = _CropOutputSpec
+
+    def _run_interface(self, runtime):
+        import numpy as np
+
+        from mriprep.images import load, load_mask, same_grid, write_image
+        from mriprep.intensity import apply_mask
+        from mriprep.masks import bounding_box
+
+        image = load(self.inputs.in_file)
+        same_grid(image, load(self.inputs.in_mask))
+        mask = load_mask(self.inputs.in_mask)
+        margin = round(self.inputs.margin_mm / min(image.header.get_zooms()[:3]))
+        box = bounding_box(mask, margin)
+        brain = apply_mask(image.get_fdata(dtype=np.float32)[box], mask[box])
+        affine = image.affine.copy()
+        affine[:3, 3] = image.affine[:3] @ [*(part.start for part in box), 1]
+        out_file = Path(runtime.cwd) / 'brain.nii'
+        write_image(brain, affine, out_file, dtype='float32', space_code=1)
+        self._results['out_file'] = str(out_file)
+        return runtime
+
+
+class _NativeGridInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='image whose voxel size is wanted')
+    in_target = File(exists=True, mandatory=True, desc='template that gives the field of view')
+
+
+class _NativeGridOutputSpec(TraitedSpec):
+    out_file = File(desc='empty image on the grid')
+
+
+class NativeGrid(SimpleInterface):
+    """Make the grid of ``res-native``: the template's field of view, the image's voxel size."""
+
+    input_spec = _NativeGridInputSpec
+    output_spec = _NativeGridOutputSpec
+
+    def _run_interface(self, runtime):
+        import nibabel as nb
+        import numpy as np
+
+        from mriprep.images import write_image
+        from mriprep.templates import grid_for
+
+        zooms = nb.load(self.inputs.in_file).header.get_zooms()[:3]
+        target = nb.load(self.inputs.in_target)
+        affine, shape = grid_for(target.affine, target.shape, zooms)
+        out_file = Path(runtime.cwd) / 'grid.nii'
+        empty = np.zeros(shape, dtype=np.uint8)
+        write_image(empty, affine, out_file, dtype='uint8', space_code=4)
+        self._results['out_file'] = str(out_file)
+        return runtime

@@ -1,0 +1,205 @@
+"""The table of output files: what each is called and what it is.
+
+The same table gives the path under which a derivative is saved and the query that finds it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from mriprep.settings import Space
+
+# Order of entities in a file name: BIDS schema 1.10, rules/entities.yaml, as far as
+# anatomical images and their derivatives use it.
+ENTITY_ORDER = (
+    'sub', 'ses', 'sample', 'task', 'acq', 'ce', 'trc', 'rec', 'dir', 'run', 'mod', 'echo',
+    'flip', 'inv', 'mt', 'part', 'proc', 'from', 'to', 'mode', 'space', 'chunk', 'seg', 'res',
+    'label', 'desc',
+)  # fmt: skip
+
+# Files that BIDS has no rule for.
+BIDSIGNORE = ('*.html', 'logs/', 'figures/', '*_xfm.*')
+
+
+class Output(StrEnum):
+    """Everything that is written for one reference image."""
+
+    PREPROC = 'preproc'
+    BRAIN_MASK = 'brain_mask'
+    BRAIN = 'brain'
+    ZSCORE = 'zscore'
+    FORWARD = 'forward'
+    INVERSE = 'inverse'
+    AUDIT_FIGURE = 'audit_figure'
+    BRAIN_FIGURE = 'brain_figure'
+    BIAS_FIGURE = 'bias_figure'
+    HISTOGRAM_FIGURE = 'histogram_figure'
+    REGISTRATION_FIGURE = 'registration_figure'
+
+
+class Kind(StrEnum):
+    """How a file is stored."""
+
+    IMAGE = 'image'
+    MASK = 'mask'
+    TRANSFORM = 'transform'
+    FIGURE = 'figure'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """One row of the table."""
+
+    kind: Kind
+    extension: str
+    desc: str | None = None
+    suffix: str | None = None  # None: the suffix of the source image
+    stripped: bool | None = None  # value of SkullStripped; None: not an image
+    doc: str = ''
+
+    @property
+    def dtype(self) -> str | None:
+        """NumPy name of the stored voxels, None for what is not an image."""
+        return {Kind.IMAGE: 'float32', Kind.MASK: 'uint8'}.get(self.kind)
+
+
+PATTERNS: Mapping[Output, Pattern] = {
+    Output.PREPROC: Pattern(
+        kind=Kind.IMAGE,
+        extension='.nii.gz',
+        desc='preproc',
+        stripped=False,
+        doc='whole head, bias field corrected',
+    ),
+    Output.BRAIN_MASK: Pattern(
+        kind=Kind.MASK, extension='.nii.gz', desc='brain', suffix='mask', doc='brain mask'
+    ),
+    Output.BRAIN: Pattern(
+        kind=Kind.IMAGE,
+        extension='.nii.gz',
+        desc='brain',
+        stripped=True,
+        doc='bias field corrected, zero outside the brain mask',
+    ),
+    Output.ZSCORE: Pattern(
+        kind=Kind.IMAGE,
+        extension='.nii.gz',
+        desc='zscore',
+        stripped=False,
+        doc='whole head, mean 0 and standard deviation 1 inside the brain mask',
+    ),
+    Output.FORWARD: Pattern(
+        kind=Kind.TRANSFORM, extension='.h5', suffix='xfm', doc='ITK transform to the template'
+    ),
+    Output.INVERSE: Pattern(
+        kind=Kind.TRANSFORM, extension='.h5', suffix='xfm', doc='ITK transform from the template'
+    ),
+    Output.AUDIT_FIGURE: Pattern(kind=Kind.FIGURE, extension='.html', desc='audit'),
+    Output.BRAIN_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='brain'),
+    Output.BIAS_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='bias'),
+    Output.HISTOGRAM_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='histogram'),
+    Output.REGISTRATION_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='registration'),
+}
+
+
+def file_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:
+    """Join entities in the order of the BIDS schema.
+
+    Raises
+    ------
+    ValueError
+        If an entity is not in `ENTITY_ORDER`.
+
+    Examples
+    --------
+    >>> file_name({'desc': 'brain', 'sub': '01', 'space': 'T1w'}, 'mask', '.nii.gz')
+    'sub-01_space-T1w_desc-brain_mask.nii.gz'
+    """
+    if unknown := set(entities) - set(ENTITY_ORDER):
+        raise ValueError(f'entities {sorted(unknown)} have no place in an output name')
+    words = [f'{key}-{entities[key]}' for key in ENTITY_ORDER if key in entities]
+    return '_'.join((*words, suffix + extension))
+
+
+def output_path(
+    output: Output,
+    *,
+    subject: str,
+    session: str | None = None,
+    source_entities: Iterable[tuple[str, str]] = (),
+    source_suffix: str = 'T1w',
+    space: Space | None = None,
+) -> PurePosixPath:
+    """Where a file is written, relative to the output folder.
+
+    Parameters
+    ----------
+    output
+        The row of the table.
+    subject, session
+        Labels without ``sub-`` and ``ses-``.
+    source_entities
+        Further entities of the source image, in short form (``('acq', 'mprage')``); they are
+        kept, so that derivatives of different images never share a name.
+    source_suffix
+        Suffix of the source image.
+    space
+        Template space of the output; None for the image's own grid.
+
+    Examples
+    --------
+    >>> tpl = Space('MNIPediatricAsym', '3', '1')
+    >>> str(output_path(Output.BRAIN_MASK, subject='01', session='a', space=tpl))
+    'sub-01/ses-a/anat/sub-01_ses-a_space-MNIPediatricAsym+3_res-1_desc-brain_mask.nii.gz'
+    >>> str(output_path(Output.INVERSE, subject='01', space=tpl))
+    'sub-01/anat/sub-01_from-MNIPediatricAsym+3_to-T1w_mode-image_xfm.h5'
+    """
+    pattern = PATTERNS[output]
+    entities = {'sub': subject, **dict(source_entities)}
+    if session is not None:
+        entities['ses'] = session
+    if pattern.desc is not None:
+        entities['desc'] = pattern.desc
+    if pattern.kind is Kind.TRANSFORM:
+        if space is None:
+            raise ValueError(f'{output} needs a template space')
+        ends = (source_suffix, space.label)
+        origin, target = ends if output is Output.FORWARD else ends[::-1]
+        entities |= {'from': origin, 'to': target, 'mode': 'image'}
+    elif space is not None:
+        entities['space'] = space.label
+        # one registration serves all grids of a template, and so does its figure
+        if space.resolution is not None and pattern.kind is not Kind.FIGURE:
+            entities['res'] = space.resolution
+    name = file_name(entities, pattern.suffix or source_suffix, pattern.extension)
+    home = PurePosixPath(f'sub-{subject}')
+    if pattern.kind is Kind.FIGURE:
+        return home / 'figures' / name
+    if session is not None:
+        home /= f'ses-{session}'
+    return home / 'anat' / name
+
+
+def report_path(subject: str) -> PurePosixPath:
+    """HTML page of one subject, relative to the output folder."""
+    return PurePosixPath(f'sub-{subject}.html')
+
+
+def stamp_path(subject: str, session: str | None) -> PurePosixPath:
+    """Record of a finished session, relative to the output folder."""
+    name = f'sub-{subject}' + (f'_ses-{session}' if session is not None else '')
+    return PurePosixPath('logs') / 'finished' / f'{name}.json'
+
+
+def sidecar_path(path: PurePosixPath) -> PurePosixPath:
+    """JSON file that describes an image or a transform.
+
+    Examples
+    --------
+    >>> sidecar_path(PurePosixPath('sub-01_T1w.nii.gz'))
+    PurePosixPath('sub-01_T1w.json')
+    """
+    return path.with_name(path.name.split('.', 1)[0] + '.json')

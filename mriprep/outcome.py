@@ -1,0 +1,136 @@
+"""What failed and what took how long, as tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mriprep.files import write_text
+from mriprep.issues import Severity
+from mriprep.plan import SessionPlan, SubjectPlan, session_name
+
+if TYPE_CHECKING:
+    from mriprep.engine import NodeFailure
+
+_NEXT_STEP = {
+    'conform': 'look at the image and its header, repair or exclude it, and run again',
+    'extract': 'look at the image: is it a T1w head, whole and the right way up?',
+    'head': 'look at the registration in the report',
+    'register': 'look at the brain mask in the report',
+}
+_OTHERWISE = 'run the same command again; it goes on from here. The log and crash file tell more'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One session that was not finished, or could not be started."""
+
+    subject: str
+    session: str | None
+    step: str
+    where: str  # image, relative to the data set
+    cause: str
+    next_step: str
+
+    @property
+    def line(self) -> str:
+        """All of it for people."""
+        name = session_name(self.subject, self.session)
+        return f'{name}, {self.step}: {self.cause}; {self.next_step}'
+
+
+def planned_failures(plans: Iterable[SubjectPlan]) -> Iterator[Failure]:
+    """Tell the sessions that could not be planned, one line each."""
+    for plan in plans:
+        told = set()
+        for issue in plan.issues:
+            if issue.severity is Severity.ERROR and issue.session not in told:
+                told.add(issue.session)
+                yield Failure(
+                    subject=plan.subject,
+                    session=issue.session,
+                    step='read',
+                    where=issue.where,
+                    cause=issue.problem,
+                    next_step=issue.remedy,
+                )
+
+
+def failure_of(failed: NodeFailure, sessions: Mapping[str, SessionPlan]) -> Failure:
+    """Tell which session a failed node belongs to, and what to do.
+
+    Parameters
+    ----------
+    failed
+        From `mriprep.engine.execute`.
+    sessions
+        Session by the name of its workflow.
+    """
+    words = failed.node.split('.')
+    session = next((sessions[word] for word in words if word in sessions), None)
+    if session is None:
+        raise KeyError(f'{failed.node} belongs to no session')
+    step = words[-1]
+    cause, _, remedy = failed.cause.partition('; ')
+    return Failure(
+        subject=session.subject,
+        session=session.session,
+        step=step,
+        where=session.reference.relative,
+        cause=cause,
+        next_step=remedy or _NEXT_STEP.get(step, _OTHERWISE),
+    )
+
+
+def write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """Write ``failures.tsv``; with its head alone when nothing failed."""
+    rows = [
+        {
+            'participant_id': f'sub-{failure.subject}',
+            'session_id': 'n/a' if failure.session is None else f'ses-{failure.session}',
+            'step': failure.step,
+            'image': failure.where,
+            'cause': failure.cause,
+            'next_step': failure.next_step,
+        }
+        for failure in failures
+    ]
+    columns = ('participant_id', 'session_id', 'step', 'image', 'cause', 'next_step')
+    _write_table(path, columns, rows)
+
+
+def write_timings(path: Path, seconds: Mapping[str, float]) -> None:
+    """Write ``timings.tsv``: seconds of each node, by its full name."""
+    rows = [{'node': node, 'seconds': f'{value:.2f}'} for node, value in seconds.items()]
+    _write_table(path, ('node', 'seconds'), rows)
+
+
+def subject_times(path: Path) -> dict[str, dict[str, float]]:
+    """Read ``timings.tsv`` back: seconds of each step, by subject label; {} without a file."""
+    times: dict[str, dict[str, float]] = {}
+    if not path.exists():
+        return times
+    with path.open(encoding='utf-8', newline='') as stream:
+        for row in csv.DictReader(stream, delimiter='\t'):
+            words = row['node'].split('.')
+            session = next((word for word in words if word.startswith('sub_')), None)
+            if session is not None:
+                subject = session.split('_')[1]
+                steps = times.setdefault(subject, {})
+                step = words[-1]
+                steps[step] = steps.get(step, 0.0) + float(row['seconds'])
+    return times
+
+
+def _write_table(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
+) -> None:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, delimiter='\t', lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(stream.getvalue(), path)

@@ -1,0 +1,154 @@
+"""Plans for people: the table of ``--dry-run`` and the report of each subject."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mriprep.issues import Issue, Severity
+from mriprep.outcome import Failure
+from mriprep.plan import SessionPlan, Step, SubjectPlan
+
+
+def print_plan(plans: Iterable[SubjectPlan], *, finished: Collection[str] = ()) -> None:
+    """Print what would be done: images, steps, spaces, outputs, issues, rough price.
+
+    Parameters
+    ----------
+    plans
+        From `mriprep.plan.plan_run`.
+    finished
+        Names of sessions that are done already.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    plans = tuple(plans)
+    console = Console()
+    table = Table('session', 'image', 'voxels (mm)', 'spaces', 'files', 'time', 'memory', 'disk')
+    sessions = [session for plan in plans for session in plan.sessions]
+    for session in sessions:
+        price = session.estimate
+        time = 'done' if session.name in finished else f'{price.seconds:.0f} s'
+        table.add_row(
+            session.name,
+            session.reference.relative,
+            ' x '.join(f'{size:.2f}' for size in session.reference.zooms_mm),
+            ', '.join(_spaces(session)) or 'T1w',
+            str(len(session.derivatives)),
+            time,
+            f'{price.memory_gb:.1f} GB',
+            f'{price.disk_mb:.0f} MB',
+        )
+    console.print(table)
+    if sessions:
+        _print_steps(console, sessions[0].steps)
+        _print_outputs(console, sessions[0])
+    for plan in plans:
+        for issue in (*plan.issues, *(i for s in plan.sessions for i in s.issues)):
+            console.print(f'{issue.severity.value}: {issue}', markup=False, highlight=False)
+    todo = [session for session in sessions if session.name not in finished]
+    seconds = sum(session.estimate.seconds for session in todo)
+    disk = sum(session.estimate.disk_mb for session in todo)
+    refused = sum(1 for plan in plans for issue in plan.issues if issue.severity is Severity.ERROR)
+    console.print(
+        f'{len(sessions)} sessions, {len(todo)} to do, {refused} refused; '
+        f'about {seconds / 60:.0f} min on two processors, {disk / 1000:.1f} GB'
+    )
+
+
+def _print_steps(console: object, steps: Sequence[Step]) -> None:
+    from rich.table import Table
+
+    table = Table('step', 'by', 'parameters', title='steps of each session')
+    for step in steps:
+        parameters = ', '.join(f'{key} {value}' for key, value in step.parameters.items())
+        name = f'{step.name} to {step.space}' if step.space else str(step.name)
+        table.add_row(name, f'{step.tool} {step.version}', parameters)
+    console.print(table)  # type: ignore[attr-defined]
+
+
+def _print_outputs(console: object, session: SessionPlan) -> None:
+    console.print(f'files of {session.name}:')  # type: ignore[attr-defined]
+    for derivative in session.derivatives:
+        console.print(  # type: ignore[attr-defined]
+            f'  {derivative.path}', markup=False, highlight=False, soft_wrap=True
+        )
+
+
+def _spaces(session: SessionPlan) -> list[str]:
+    return [
+        str(grid.space) for registration in session.registrations for grid in registration.grids
+    ]
+
+
+def write_report(
+    out_dir: Path,
+    plan: SubjectPlan,
+    *,
+    run_id: str,
+    failures: Sequence[Failure],
+    steps: Sequence[Step],
+    versions: Mapping[str, str],
+    command: str,
+    times: Mapping[str, float],
+) -> Path:
+    """Put the HTML page of one subject together from what was planned, made and missed."""
+    import time
+
+    from mriprep.prose import methods_bibliography, methods_text
+    from mriprep.report import SessionRecord, write_subject_report
+
+    sessions = [
+        SessionRecord(
+            session=session.session,
+            summary=session_summary(session),
+            steps=session.steps,
+            spaces=[registration.label for registration in session.registrations],
+        )
+        for session in plan.sessions
+    ]
+    issues = [issue for session in plan.sessions for issue in session.issues]
+    errors: list[Issue | str] = [
+        *(_as_issue(failure) for failure in failures),
+        *(issue for issue in issues if issue.severity is not Severity.ERROR),
+    ]
+    return write_subject_report(
+        out_dir,
+        plan.subject,
+        run_id,
+        summary={'subject': f'sub-{plan.subject}', 'sessions': max(1, len(sessions))},
+        methods=methods_text(steps, versions),
+        bibtex=methods_bibliography(steps, versions),
+        errors=errors,
+        versions=versions,
+        command=command,
+        times=times,
+        sessions=sessions,
+        date=time.strftime('%Y-%m-%d %H:%M'),
+    )
+
+
+def session_summary(session: SessionPlan) -> dict[str, object]:
+    """Say what was used and what was not."""
+    reference = session.reference
+    out: dict[str, object] = {
+        'T1w image': reference.relative,
+        'shape': reference.shape,
+        'zooms_mm': reference.zooms_mm,
+        'output spaces': _spaces(session) or ['T1w'],
+    }
+    if session.passed_over:
+        out['T1w images left out'] = [image.relative for image in session.passed_over]
+    return out
+
+
+def _as_issue(failure: Failure) -> Issue:
+    return Issue(
+        severity=Severity.ERROR,
+        where=f'{failure.where}, {failure.step}',
+        problem=failure.cause,
+        remedy=failure.next_step,
+        subject=failure.subject,
+        session=failure.session,
+    )

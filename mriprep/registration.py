@@ -1,0 +1,99 @@
+"""Stages of antsRegistration for each family of transforms; measured in benchmarks/README.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mriprep.settings import Registration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of antsRegistration."""
+
+    transform: str
+    parameters: tuple[float, ...]
+    metric: str
+    bins_or_radius: int
+    sampling: str | None  # None: every voxel
+    sampling_rate: float | None
+    iterations: tuple[int, ...]
+    shrink_factors: tuple[int, ...]
+    smoothing_sigmas: tuple[float, ...]  # voxels
+    convergence: float = 1e-6
+    window: int = 10
+
+
+_LINEAR = {
+    'metric': 'MI',
+    'bins_or_radius': 32,
+    'sampling': 'Regular',
+    'sampling_rate': 0.25,
+}
+_RIGID = Stage(
+    transform='Rigid',
+    parameters=(0.1,),
+    iterations=(500, 250),
+    shrink_factors=(8, 4),
+    smoothing_sigmas=(3, 2),
+    **_LINEAR,  # type: ignore[arg-type]
+)
+_RIGID_LAST = Stage(
+    transform='Rigid',
+    parameters=(0.1,),
+    iterations=(200, 100),
+    shrink_factors=(4, 2),
+    smoothing_sigmas=(2, 1),
+    **_LINEAR,  # type: ignore[arg-type]
+)
+_AFFINE = Stage(
+    transform='Affine',
+    parameters=(0.1,),
+    iterations=(200, 100),
+    shrink_factors=(4, 2),
+    smoothing_sigmas=(2, 1),
+    **_LINEAR,  # type: ignore[arg-type]
+)
+_SYN = Stage(
+    transform='SyN',
+    parameters=(0.1, 3.0, 0.0),
+    metric='MI',
+    bins_or_radius=32,
+    sampling=None,
+    sampling_rate=None,
+    iterations=(100, 70, 20),
+    shrink_factors=(8, 4, 2),
+    smoothing_sigmas=(3, 2, 1),
+)
+STAGES = {
+    Registration.RIGID: (_RIGID, _RIGID_LAST),
+    Registration.AFFINE: (_RIGID, _AFFINE),
+    Registration.SYN: (_RIGID, _AFFINE, _SYN),
+}
+
+
+def stages(transform: Registration) -> dict[str, object]:
+    """Write the stages as inputs of `nipype.interfaces.ants.Registration`.
+
+    The fixed image is the template's brain and the moving image the subject's; both are zero
+    outside.
+    """
+    chosen = STAGES[transform]
+    return {
+        'initial_moving_transform_com': 1,  # centres of mass
+        'transforms': [stage.transform for stage in chosen],
+        'transform_parameters': [stage.parameters for stage in chosen],
+        'metric': [stage.metric for stage in chosen],
+        'metric_weight': [1.0] * len(chosen),
+        'radius_or_number_of_bins': [stage.bins_or_radius for stage in chosen],
+        'sampling_strategy': [stage.sampling for stage in chosen],
+        'sampling_percentage': [stage.sampling_rate for stage in chosen],
+        'number_of_iterations': [list(stage.iterations) for stage in chosen],
+        'shrink_factors': [list(stage.shrink_factors) for stage in chosen],
+        'smoothing_sigmas': [list(stage.smoothing_sigmas) for stage in chosen],
+        'sigma_units': ['vox'] * len(chosen),
+        'convergence_threshold': [stage.convergence for stage in chosen],
+        'convergence_window_size': [stage.window for stage in chosen],
+        'winsorize_lower_quantile': 0.005,
+        'winsorize_upper_quantile': 0.995,
+    }

@@ -1,0 +1,174 @@
+"""Records to HTML fragments for the report: escaped, and without paths of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Protocol
+
+# Links and BIDS URIs are kept whole; a path keeps its last part, since folders tell of the
+# machine and its users.
+_PATH = re.compile(
+    r'(?P<keep>\b(?!file:)[A-Za-z][\w+.-]*://[^\s"\'<>]+)'
+    r'|(?:\bfile://)?(?<![\w.~…/])~?/(?:[^\s/"\'<>:;,|]+/)+(?P<last>[^\s/"\'<>:;,|]*)'
+)
+
+LABELS = {
+    'shape': 'grid (voxels)',
+    'zooms_mm': 'voxel size (mm)',
+    'dtype': 'stored type',
+    'n_nonfinite': 'voxels that are not numbers (NaN, Inf)',
+    'qform_code': 'qform code',
+    'sform_code': 'sform code',
+    'tool': 'by',
+}
+
+
+class StepLike(Protocol):
+    """What is read of a step of the plan."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tool(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def parameters(self) -> Mapping[str, object]: ...
+    @property
+    def space(self) -> str | None: ...
+
+
+def without_paths(text: str, roots: Iterable[str] = ()) -> str:
+    """Take the folders of this machine out of a text.
+
+    Parameters
+    ----------
+    text : str
+        Any text: a command, an error message, a traceback.
+    roots : iterable of str
+        Folders whose names may hold spaces; paths below them become relative to them.
+
+    Examples
+    --------
+    >>> without_paths('mriprep /home/jane/study /scratch/x/out participant -w /tmp/w/a')
+    'mriprep …/study …/out participant -w …/a'
+    >>> without_paths('see https://bids.neuroimaging.io/index.html, and/or 1/2/3')
+    'see https://bids.neuroimaging.io/index.html, and/or 1/2/3'
+    >>> without_paths('/my data/out/sub-1/anat: no such folder', ['/my data/out'])
+    'sub-1/anat: no such folder'
+    """
+    for root in sorted(roots, key=len, reverse=True):
+        if len(root) > 1:
+            text = re.sub(rf'{re.escape(root.rstrip("/"))}(/(?=[\w.])|(?![\w.-]))', '', text)
+    return _PATH.sub(
+        lambda found: found['keep'] or f'…/{found["last"]}',
+        text,
+    )
+
+
+def shown(value: object) -> str:
+    """Word a value for people; not yet escaped.
+
+    Examples
+    --------
+    >>> shown((0.699988, 0.666667)), shown(True), shown(None), shown({'seed': 7})
+    ('0.7 × 0.6667', 'yes', '–', 'seed = 7')
+    """
+    if value is None or value == '':
+        return '–'
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    if isinstance(value, float):
+        return f'{value:.4g}'
+    if isinstance(value, Mapping):
+        return '; '.join(f'{label(key)} = {shown(item)}' for key, item in value.items()) or '–'
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        numbers = all(isinstance(item, int | float) for item in value)
+        return (' × ' if numbers else ', ').join(map(shown, value)) or 'none'
+    return without_paths(str(value))
+
+
+def label(key: object) -> str:
+    """Name a field for people.
+
+    Examples
+    --------
+    >>> label('zooms_mm'), label('spline_distance_mm'), label('Output spaces')
+    ('voxel size (mm)', 'spline distance (mm)', 'Output spaces')
+    """
+    text = LABELS.get(str(key), str(key))
+    return re.sub(r'_(mm|ml|s|mb|gb)$', r' (\1)', text).replace('_', ' ')
+
+
+def summary_html(values: Mapping[str, object]) -> str:
+    """Two columns: names and values."""
+    rows = ''.join(
+        f'<tr><th scope="row">{escape(label(key))}</th><td>{escape(shown(value))}</td></tr>'
+        for key, value in values.items()
+    )
+    return f'<table class="pairs"><tbody>{rows}</tbody></table>' if rows else ''
+
+
+def audit_html(audit: Mapping[str, object]) -> str:
+    """Say what the header of an image held, what was changed, and what is doubtful.
+
+    ``found`` is a mapping; ``changes`` and ``warnings`` are lists of sentences. Other keys are
+    shown as they come.
+    """
+    known = ('found', 'changes', 'warnings')
+    found = audit.get('found')
+    rest = {key: value for key, value in audit.items() if key not in known}
+    values = {**(found if isinstance(found, Mapping) else {}), **rest}
+    return (
+        f'{_sentences(audit.get("warnings"), "warning", "Look at this", "")}'
+        '<div class="beside">'
+        f'<div><h4>What the header said</h4>{summary_html(values) or "<p>Nothing.</p>"}</div>'
+        f'<div><h4>What was changed</h4>'
+        f'{_sentences(audit.get("changes"), "changes", "", "Nothing had to be changed.")}</div>'
+        '</div>'
+    )
+
+
+def _sentences(items: object, kind: str, title: str, otherwise: str) -> str:
+    """A titled list in a box; the other sentence when there is nothing to list."""
+    listed = [items] if isinstance(items, str) else items
+    if not isinstance(listed, Sequence) or not listed:
+        return f'<p>{otherwise}</p>' if otherwise else ''
+    head = f'<strong>{title}</strong>' if title else ''
+    rows = ''.join(f'<li>{escape(shown(item))}</li>' for item in listed)
+    return f'<div class="{kind}">{head}<ul>{rows}</ul></div>'
+
+
+def steps_html(steps: Iterable[StepLike]) -> str:
+    """One row a step, in order: what, with what tool, with what parameters."""
+    rows = ''.join(
+        f'<tr><td>{number}</td><th scope="row">{escape(str(step.name))}'
+        f'{f"<br><small>to {escape(step.space)}</small>" if step.space else ""}</th>'
+        f'<td>{escape(step.tool)}<br><small>{escape(step.version)}</small></td>'
+        f'<td>{_parameters(step.parameters)}</td></tr>'
+        for number, step in enumerate(steps, 1)
+    )
+    head = '<tr><th></th><th>Step</th><th>Tool and version</th><th>Parameters</th></tr>'
+    return f'<table class="steps"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _parameters(values: Mapping[str, object]) -> str:
+    return ''.join(
+        f'<span class="parameter"><span>{escape(label(key))}</span> '
+        f'<code>{escape(shown(value))}</code></span>'
+        for key, value in values.items()
+    )
+
+
+def times_html(times: Mapping[str, float]) -> str:
+    """Seconds of each step, with bars."""
+    longest = max([*times.values(), 1e-9])
+    rows = ''.join(
+        f'<tr><th scope="row">{escape(label(name))}</th><td class="number">{seconds:.1f} s</td>'
+        f'<td class="bar"><span style="width:{100 * max(0, seconds) / longest:.1f}%"></span></td>'
+        '</tr>'
+        for name, seconds in times.items()
+    )
+    return f'<table class="times"><tbody>{rows}</tbody></table>' if rows else ''
