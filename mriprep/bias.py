@@ -68,7 +68,8 @@ def block_affine(affine: NDArray[np.floating], factors: Sequence[int]) -> NDArra
     """
     scale = np.diag([*factors, 1.0])
     scale[:3, 3] = (np.asarray(factors) - 1) / 2
-    return np.asarray(affine, dtype=float) @ scale
+    out: NDArray[np.float64] = np.asarray(affine, dtype=float) @ scale
+    return out
 
 
 def spread(

@@ -197,6 +197,7 @@ def execute(
     return tuple(read_crash(path) for path in new)
 
 
+_SIGNALS = ('Segmentation fault', 'Aborted', 'Killed')  # what a shell says of a dead program
 _NODE = re.compile(r'^Node: (?P<name>\S+)$', re.MULTILINE)
 _RAISED = re.compile(r'^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(?P<words>.*)$')
 
@@ -226,8 +227,8 @@ def cause_of(text: str) -> str:
     raised = [match for line in lines if (match := _RAISED.match(line.strip()))]
     real = [match for match in raised if 'NodeExecutionError' not in match['kind']]
     if program:
-        told = [line for line in program if line not in ('Segmentation fault', 'Aborted')]
-        return (told or program)[-1]
+        informative = [line for line in program if line not in _SIGNALS]
+        return (informative or program)[-1]
     for match in real:
         if match['words']:
             kind = match['kind'].rpartition('.')[2]

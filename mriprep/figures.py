@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BAR_SPACE = 80  # pixels of 1200
-FIELD_COLOURS = 'RdBu_r'
+FIELD_COLOURS = 'coolwarm'
 LEAST_FIELD = 0.05  # a field within 5 % of 1 does not fill the colour bar
 
 

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK_MM = 4.0
+_SAMPLE_MM = 1.2  # finer grids are sampled, for speed
 _LEAST_CORRELATION = 0.5  # between neighbouring blocks; heads have 0.82 and more, noise 0
 _FEWEST_SLICES = 8
-_LEAST_SHARE = 0.5  # of the bright blocks that hang together; heads have 0.95 and more
+_LEAST_SHARE = 0.5  # of the bright blocks that hang together; heads have 0.94 and more
 _EXTENT_MM = (60.0, 450.0)  # of the bright part; 60 mm is a stripped neonate's height
 _VOLUME_ML = (100.0, 20_000.0)
 _LOOK = 'look at the file, and exclude it if it is no scan of a head'
@@ -95,6 +96,8 @@ def _block_means(
     """Average over blocks of about 4 mm; also the size of a block in mm."""
     import numpy as np
 
+    skip = np.maximum(1, np.rint(_SAMPLE_MM / zooms).astype(int))
+    volume, zooms = volume[tuple(slice(None, None, n) for n in skip)], zooms * skip
     steps = np.clip(np.rint(_BLOCK_MM / zooms).astype(int), 1, volume.shape)
     shape = np.array(volume.shape) // steps
     whole = volume[tuple(slice(n) for n in shape * steps)]

@@ -147,7 +147,8 @@ class Frame:
     def label(self, cut: Cut) -> str:
         """Position for the reader, such as ``z = −12 mm``."""
         position = round(self.position(cut))
-        text = f'{"xyz"[cut.plane]} = {position:+d} mm'.replace('-', '−')
+        number = f'{position:+d}'.replace('-', '−') if position else '0'
+        text = f'{"xyz"[cut.plane]} = {number} mm'
         if cut.plane is Plane.SAGITTAL and position:
             text += ' (L)' if position < 0 else ' (R)'
         return text
@@ -304,7 +305,7 @@ def mosaic(layers: Sequence[Layer], frame: Frame, *, note: str = '', right: floa
         if layer.group:
             axes.set_gid(layer.group)
         _draw_layer(axes, layer, layout, float(frame.zooms.min()))
-    _draw_foot(axes, frame, layout, note)
+        _draw_foot(axes, frame, layout, note)
     return figure
 
 

@@ -21,7 +21,7 @@ ENTITY_ORDER = (
 )  # fmt: skip
 
 # Files that BIDS has no rule for.
-BIDSIGNORE = ('*.html', 'logs/', 'figures/', '*_xfm.*')
+BIDSIGNORE = ('*.html', 'logs/', 'figures', '*_xfm.*')
 
 
 class Output(StrEnum):

@@ -13,7 +13,6 @@ from mriprep.plan import Derivative, SessionPlan, Step, StepName
 from mriprep.templates import Template
 
 BIDS_VERSION = '1.10.0'
-CODE_URL = 'https://pypi.org/project/mriprep'
 RAW = 'raw'  # name of the source data set in BIDS URIs
 
 _MADE_BY: Mapping[Output, tuple[StepName, ...]] = {
@@ -95,7 +94,7 @@ def dataset_description(
     Container and tag are read from ``MRIPREP_CONTAINER`` (``docker:name:tag``), which the
     Dockerfile sets.
     """
-    made: dict[str, object] = {'Name': 'mriprep', 'Version': version, 'CodeURL': CODE_URL}
+    made: dict[str, object] = {'Name': 'mriprep', 'Version': version}
     kind, _, tag = os.environ.get('MRIPREP_CONTAINER', '').partition(':')
     if tag:
         made['Container'] = {'Type': kind, 'Tag': tag}

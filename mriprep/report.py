@@ -43,7 +43,7 @@ NOT_MADE = {
     'audit': 'The header audit',
     'brain': 'The picture of the brain mask',
     'bias': 'The picture of the bias field',
-    'histogram': 'The histograms',
+    'histogram': 'The picture of the histograms',
     'registration': 'The picture of the registration',
 }
 
@@ -113,7 +113,7 @@ def write_subject_report(
     from nireports.assembler.report import Report
 
     page = out_dir / f'sub-{subject}.html'
-    roots = (str(out_dir), str(out_dir.resolve()), str(Path.home()))
+    roots = (str(out_dir), str(out_dir.resolve()))
     issues = [item if isinstance(item, Issue) else _as_issue(item) for item in errors]
     pieces = {
         'overview': _status(issues) + summary_html(summary),
@@ -127,11 +127,15 @@ def write_subject_report(
         for name, html in pieces.items():
             _stage(folder, f'sub-{subject}', name, html)
         figures = out_dir / f'sub-{subject}' / 'figures'
-        failed = any(issue.severity is Severity.ERROR for issue in issues)
+        failed = {issue.session for issue in issues if issue.severity is Severity.ERROR}
         numbers = count(1)
-        for record in _all_sessions(figures, sessions):
-            stem = f'sub-{subject}' + (f'_ses-{record.session}' if record.session else '')
-            for name, html in _session_pieces(figures, record, failed=failed, numbers=numbers):
+        records = _all_sessions(figures, sessions)
+        for record in records:
+            # NiReports leaves out what has no session when something else has one
+            session = record.session or ('none' if len(records) > 1 else '')
+            stem = f'sub-{subject}' + (f'_ses-{session}' if session else '')
+            stopped = bool(failed & {record.session, None})
+            for name, html in _session_pieces(figures, record, failed=stopped, numbers=numbers):
                 _stage(folder, stem, name, html)
         with written_whole(page) as beside:
             report = Report(  # type: ignore[no-untyped-call]
@@ -199,6 +203,8 @@ def _session_pieces(
     kept = _files(figures, record.session, 'steps')
     steps = steps_html(record.steps) if record.steps else ''
     steps = steps or ''.join(_read(path, numbers) for path in kept)
+    if failed and steps:
+        steps = f'<p class="missing">Planned, but not all of it was done: {reason}.</p>{steps}'
     yield 'steps', steps or f'<p class="missing">Steps are not known: {reason}.</p>'
 
 
@@ -233,8 +239,8 @@ def _status(issues: Iterable[Issue]) -> str:
         counts[issue.severity] += 1
     link = '<a href="#Errors">what and what to do</a>'
     if errors := counts[Severity.ERROR]:
-        told = 'One step failed' if errors == 1 else f'{errors} steps failed'
-        return f'<p class="bad"><strong>{told}.</strong> See {link}.</p>'
+        told = 'one error' if errors == 1 else f'{errors} errors'
+        return f'<p class="bad">Not finished: <strong>{told}</strong>. See {link}.</p>'
     if warnings := counts[Severity.WARNING]:
         told = 'one warning' if warnings == 1 else f'{warnings} warnings'
         return f'<p class="warning">Finished, with <strong>{told}</strong>: {link}.</p>'

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -85,8 +84,10 @@ def sidecar_finder(root: Path) -> Callable[[str], tuple[str, ...]]:
 
     @cache
     def candidates(folder: str) -> tuple[tuple[str, frozenset[tuple[str, str]], str], ...]:
-        with os.scandir(root / folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith('.json'))
+        try:
+            names = sorted(p.name for p in (root / folder).iterdir() if p.suffix == '.json')
+        except OSError:  # a folder that only an old database knows
+            return ()
         prefix = f'{folder}/' if folder else ''
         parts = [(prefix + name, split_name(name)) for name in names]
         found = [(path, frozenset(part.entities.items()), part.suffix) for path, part in parts]

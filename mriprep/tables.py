@@ -11,7 +11,7 @@ from typing import Protocol
 # machine and its users.
 _PATH = re.compile(
     r'(?P<keep>\b(?!file:)[A-Za-z][\w+.-]*://[^\s"\'<>]+)'
-    r'|(?:\bfile://)?(?<![\w.~…/])~?/(?:[^\s/"\'<>:;,|]+/)+(?P<last>[^\s/"\'<>:;,|]*)'
+    r'|(?:\bfile://|(?<![\w.~…/]))~?/(?:[^\s/"\'<>:;,|]+/)+(?P<last>[^\s/"\'<>:;,|]*)'
 )
 
 LABELS = {
@@ -21,7 +21,15 @@ LABELS = {
     'n_nonfinite': 'voxels that are not numbers (NaN, Inf)',
     'qform_code': 'qform code',
     'sform_code': 'sform code',
-    'tool': 'by',
+    'tilt_deg': 'tilt against the axes of the scanner (°)',
+}
+STEPS = {
+    'conform': 'Conform',
+    'extract': 'Extract the brain',
+    'bias': 'Correct the bias field',
+    'register': 'Register',
+    'resample': 'Resample',
+    'normalize': 'Normalise intensities',
 }
 
 
@@ -56,16 +64,14 @@ def without_paths(text: str, roots: Iterable[str] = ()) -> str:
     'mriprep …/study …/out participant -w …/a'
     >>> without_paths('see https://bids.neuroimaging.io/index.html, and/or 1/2/3')
     'see https://bids.neuroimaging.io/index.html, and/or 1/2/3'
-    >>> without_paths('/my data/out/sub-1/anat: no such folder', ['/my data/out'])
-    'sub-1/anat: no such folder'
+    >>> without_paths('/my data/out: no sub-1, /my data/out/sub-1', ['/my data/out'])
+    '…/out: no sub-1, sub-1'
     """
-    for root in sorted(roots, key=len, reverse=True):
-        if len(root) > 1:
-            text = re.sub(rf'{re.escape(root.rstrip("/"))}(/(?=[\w.])|(?![\w.-]))', '', text)
-    return _PATH.sub(
-        lambda found: found['keep'] or f'…/{found["last"]}',
-        text,
-    )
+    for root in sorted((root.rstrip('/') for root in roots), key=len, reverse=True):
+        if root:
+            text = re.sub(rf'{re.escape(root)}/(?=[\w.])', '', text)
+            text = re.sub(rf'{re.escape(root)}(?![\w.-])', f'…/{root.rsplit("/", 1)[-1]}', text)
+    return _PATH.sub(lambda found: found['keep'] or f'…/{found["last"]}', text)
 
 
 def shown(value: object) -> str:
@@ -99,7 +105,7 @@ def label(key: object) -> str:
     ('voxel size (mm)', 'spline distance (mm)', 'Output spaces')
     """
     text = LABELS.get(str(key), str(key))
-    return re.sub(r'_(mm|ml|s|mb|gb)$', r' (\1)', text).replace('_', ' ')
+    return re.sub(r'_(mm|ml|s|mb|gb|deg)$', r' (\1)', text).replace('_', ' ')
 
 
 def summary_html(values: Mapping[str, object]) -> str:
@@ -144,7 +150,7 @@ def _sentences(items: object, kind: str, title: str, otherwise: str) -> str:
 def steps_html(steps: Iterable[StepLike]) -> str:
     """One row a step, in order: what, with what tool, with what parameters."""
     rows = ''.join(
-        f'<tr><td>{number}</td><th scope="row">{escape(str(step.name))}'
+        f'<tr><td>{number}</td><th scope="row">{escape(STEPS.get(str(step.name), str(step.name)))}'
         f'{f"<br><small>to {escape(step.space)}</small>" if step.space else ""}</th>'
         f'<td>{escape(step.tool)}<br><small>{escape(step.version)}</small></td>'
         f'<td>{_parameters(step.parameters)}</td></tr>'

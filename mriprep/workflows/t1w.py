@@ -9,6 +9,7 @@ from nipype.pipeline import engine as pe
 from mriprep.plan import RegistrationPlan, plan_registrations
 from mriprep.settings import Normalization, Resources, Settings
 from mriprep.templates import Template
+from mriprep.tools import activate
 from mriprep.workflows.native import init_native_wf
 from mriprep.workflows.nodes import buffer, merge_node
 from mriprep.workflows.template import init_template_wf, resampling_name, template_name
@@ -24,6 +25,9 @@ def init_t1w_wf(
     name: str = 't1w_wf',
 ) -> pe.Workflow:
     """Prepare one T1w image inside another Nipype workflow.
+
+    The ANTs programs that ``settings.ants`` chooses are put on ``PATH`` of this process, where
+    Nipype looks for them when the workflow runs.
 
     Parameters
     ----------
@@ -60,6 +64,7 @@ def init_t1w_wf(
     >>> template = find_template(EMBEDDED_SPACE, Path('cache'))  # doctest: +SKIP
     >>> workflow = init_t1w_wf(Settings(), Resources(), [template])  # doctest: +SKIP
     """
+    activate(settings.ants)
     registrations = plan_registrations(templates)
     workflow = init_core_wf(settings, resources, registrations, name=name)
     inputnode = buffer('inputnode', 't1w')

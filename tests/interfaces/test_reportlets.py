@@ -1,0 +1,94 @@
+"""Report interfaces on an anisotropic LAS image: one file in the working folder, nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mriprep.interfaces.figures import (
+    AuditTable,
+    BiasFigure,
+    HistogramFigure,
+    MaskFigure,
+    OverlayFigure,
+    SummaryTable,
+)
+
+AFFINE = np.array([[-2.0, 0, 0, 30], [0, 1.5, 0, -30], [0, 0, 3, -20], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def files(make_nifti):
+    """Names of an image, a mask and a z-scored image on one LAS grid."""
+    volume = np.random.default_rng(5).normal(20, 2, (20, 24, 16)).astype(np.float32)
+    mask = np.zeros(volume.shape, bool)
+    mask[4:16, 5:20, 3:13] = True
+    volume[mask] += 60
+    zscored = (volume - volume[mask].mean()) / volume[mask].std()
+    return {
+        'image': make_nifti('image.nii.gz', volume, AFFINE),
+        'mask': make_nifti('mask.nii.gz', mask, AFFINE),
+        'zscore': make_nifti('zscore.nii.gz', zscored, AFFINE),
+    }
+
+
+def _cases(files):
+    image, mask = files['image'], files['mask']
+    yield MaskFigure(in_file=image, in_mask=mask), 'Brain mask'
+    yield BiasFigure(in_before=image, in_after=image, in_mask=mask), 'after N4'
+    yield (
+        OverlayFigure(in_file=image, in_template=image, in_mask=mask, template_name='TPL+3'),
+        'TPL+3',
+    )
+    yield HistogramFigure(in_before=image, in_after=image, in_mask=mask), 'arbitrary units'
+    yield (
+        HistogramFigure(in_before=image, in_after=image, in_mask=mask, in_zscore=files['zscore']),
+        'After z-scoring: mean 0.00, deviation 1.00',
+    )
+
+
+@pytest.mark.parametrize('case', range(5))
+def test_figure_is_written_into_the_working_folder(files, tmp_path, monkeypatch, case):
+    folder = tmp_path / 'node'
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    interface, told = list(_cases(files))[case]
+    report = Path(interface.run(cwd=str(folder)).outputs.out_report)
+    assert [path.name for path in folder.iterdir()] == [report.name]
+    assert report.suffix == '.svg'
+    assert told in report.read_text()
+
+
+def test_other_grids_are_named(files, make_nifti, tmp_path):
+    other = make_nifti('other.nii.gz', np.ones((20, 24, 16), bool), np.diag([-2.0, 1.5, 3, 1]))
+    with pytest.raises(ValueError, match=r'image\.nii\.gz and other\.nii\.gz'):
+        MaskFigure(in_file=files['image'], in_mask=other).run(cwd=str(tmp_path))
+
+
+def test_audit_is_told(tmp_path):
+    path = tmp_path / 'audit.json'
+    path.write_text(json.dumps({'found': {'orientation': 'LAS'}, 'changes': ['to RAS']}))
+    report = AuditTable(in_audit=path).run(cwd=str(tmp_path)).outputs.out_report
+    assert report.endswith('.html')
+    text = Path(report).read_text()
+    assert 'LAS' in text
+    assert 'to RAS' in text
+
+
+def test_broken_audit_is_named(tmp_path):
+    path = tmp_path / 'audit.json'
+    path.write_text('{')
+    with pytest.raises(ValueError, match=r'audit\.json: not JSON'):
+        AuditTable(in_audit=path).run(cwd=str(tmp_path))
+
+
+def test_summary_is_told(tmp_path):
+    values = {'brain volume_ml': 1513.0, 'file': '<x>'}
+    report = SummaryTable(values=values).run(cwd=str(tmp_path)).outputs.out_report
+    text = Path(report).read_text()
+    assert 'brain volume (ml)' in text
+    assert '1513' in text
+    assert '&lt;x&gt;' in text

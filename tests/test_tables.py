@@ -1,0 +1,83 @@
+"""HTML fragments: everything shown, everything escaped, nothing of the machine."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from mriprep.tables import audit_html, steps_html, summary_html, times_html, without_paths
+
+
+@pytest.mark.parametrize(
+    ('text', 'wanted'),
+    [
+        ('-d fmriprep=/data/jane/fp -w=/scratch/w', '-d fmriprep=…/fp -w=…/w'),
+        ('File "/opt/venv/lib/x.py", line 3', 'File "…/x.py", line 3'),
+        ('(/a/b/c)', '(…/c)'),
+        ('~/study/raw', '…/raw'),
+        ('file:///home/jane/x.html', '…/x.html'),
+        ('/home/jane/', '…/'),
+        ('bids::sub-01/anat/x.nii.gz', 'bids::sub-01/anat/x.nii.gz'),
+        ('sub-01/anat/x.nii.gz: empty', 'sub-01/anat/x.nii.gz: empty'),
+        ('https://doi.org/10.1038/a/b', 'https://doi.org/10.1038/a/b'),
+        ('docker -v /home/jane/raw:/data/in:ro', 'docker -v …/raw:…/in:ro'),
+        ('3/4 and/or 1/2', '3/4 and/or 1/2'),
+    ],
+)
+def test_folders_are_left_out_and_links_stay(text, wanted):
+    assert without_paths(text) == wanted
+
+
+def test_a_root_is_not_taken_out_of_a_longer_name():
+    assert without_paths('/my out/a /my outer', ['/my out']) == 'a /my outer'
+
+
+def test_values_are_worded_and_escaped():
+    html = summary_html({'zooms_mm': [0.7, 0.6667, 1.0], 'file': '<b>&', 'spaces': [], 'x': None})
+    assert '<th scope="row">voxel size (mm)</th><td>0.7 × 0.6667 × 1</td>' in html
+    assert '&lt;b&gt;&amp;' in html
+    assert '<td>none</td>' in html
+    assert '<td>–</td>' in html
+
+
+def test_audit_shows_every_key_that_comes():
+    html = audit_html(
+        {
+            'found': {'orientation': 'LAS', 'new_key': 3},
+            'changes': ['axes <flipped>'],
+            'warnings': ['qform and sform differ'],
+            'extra': 'told too',
+        }
+    )
+    for text in ('LAS', 'new key', 'axes &lt;flipped&gt;', 'qform and sform differ', 'told too'):
+        assert text in html
+    assert html.index('qform and sform') < html.index('LAS')  # doubts come first
+
+
+def test_empty_audit_says_so():
+    html = audit_html({})
+    assert 'Nothing had to be changed.' in html
+    assert 'class="warning"' not in html
+
+
+def test_steps_are_numbered_in_order_with_parameters():
+    steps = [
+        SimpleNamespace(
+            name='bias', tool='N4', version='2.6', parameters={'shrink_factor': 4}, space=None
+        ),
+        SimpleNamespace(
+            name='register', tool='ants', version='2.6', parameters={}, space='MNIPediatricAsym+3'
+        ),
+    ]
+    html = steps_html(steps)
+    assert re.search(r'<td>1</td>.*Correct the bias field.*<td>2</td>.*Register', html)
+    assert 'shrink factor</span> <code>4</code>' in html
+    assert 'to MNIPediatricAsym+3' in html
+
+
+def test_longest_time_fills_the_bar():
+    html = times_html({'conform': 1.0, 'bias': 4.0, 'clock went back': -1.0})
+    assert re.findall(r'width:([\d.]+)%', html) == ['25.0', '100.0', '0.0']
+    assert times_html({}) == ''
