@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mriprep.issues import Issue, Severity
+from mriprep.naming import Output, sidecar_path
 from mriprep.outcome import Failure
 from mriprep.plan import SessionPlan, Step, SubjectPlan
 
@@ -109,6 +111,7 @@ def write_report(
         for session in plan.sessions
     ]
     issues = [issue for session in plan.sessions for issue in session.issues]
+    issues += [issue for session in plan.sessions for issue in header_warnings(out_dir, session)]
     errors: list[Issue | str] = [
         *(_as_issue(failure) for failure in failures),
         *(issue for issue in issues if issue.severity is not Severity.ERROR),
@@ -127,6 +130,26 @@ def write_report(
         sessions=sessions,
         date=time.strftime('%Y-%m-%d %H:%M'),
     )
+
+
+def header_warnings(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
+    """Read from the saved sidecar what the header audit warned of; nothing if it is not there."""
+    preproc = session.derivative(Output.PREPROC)
+    if preproc is None:
+        return
+    try:
+        record = json.loads((out_dir / sidecar_path(preproc.path)).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return
+    for words in record.get('HeaderWarnings', ()):
+        yield Issue(
+            severity=Severity.WARNING,
+            where=session.reference.relative,
+            problem=words,
+            remedy='',
+            subject=session.subject,
+            session=session.session,
+        )
 
 
 def session_summary(session: SessionPlan) -> dict[str, object]:

@@ -120,17 +120,13 @@ def summary_html(values: Mapping[str, object]) -> str:
 def audit_html(audit: Mapping[str, object]) -> str:
     """Say what the header of an image held, what was changed, and what is doubtful.
 
-    ``found`` is a mapping; ``changes`` and ``warnings`` are lists of sentences. Other keys are
-    shown as they come.
+    ``found``, ``changes`` and ``warnings`` are lists of sentences; other keys are for programs.
     """
-    known = ('found', 'changes', 'warnings')
-    found = audit.get('found')
-    rest = {key: value for key, value in audit.items() if key not in known}
-    values = {**(found if isinstance(found, Mapping) else {}), **rest}
     return (
         f'{_sentences(audit.get("warnings"), "warning", "Look at this", "")}'
         '<div class="beside">'
-        f'<div><h4>What the header said</h4>{summary_html(values) or "<p>Nothing.</p>"}</div>'
+        f'<div><h4>What the header said</h4>'
+        f'{_sentences(audit.get("found"), "changes", "", "Nothing.")}</div>'
         f'<div><h4>What was changed</h4>'
         f'{_sentences(audit.get("changes"), "changes", "", "Nothing had to be changed.")}</div>'
         '</div>'

@@ -42,16 +42,16 @@ def test_values_are_worded_and_escaped():
     assert '<td>–</td>' in html
 
 
-def test_audit_shows_every_key_that_comes():
+def test_audit_tells_what_was_found_changed_and_doubted():
     html = audit_html(
         {
-            'found': {'orientation': 'LAS', 'new_key': 3},
+            'found': ['axes point to LAS'],
             'changes': ['axes <flipped>'],
             'warnings': ['qform and sform differ'],
-            'extra': 'told too',
+            'original': {'shape': [3, 4, 5]},
         }
     )
-    for text in ('LAS', 'new key', 'axes &lt;flipped&gt;', 'qform and sform differ', 'told too'):
+    for text in ('LAS', 'axes &lt;flipped&gt;', 'qform and sform differ'):
         assert text in html
     assert html.index('qform and sform') < html.index('LAS')  # doubts come first
 

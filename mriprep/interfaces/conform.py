@@ -23,6 +23,7 @@ class _ConformInputSpec(BaseInterfaceInputSpec):
 class _ConformOutputSpec(TraitedSpec):
     out_file = File(desc='scan in RAS order, float32, qform equal to sform, uncompressed')
     out_audit = File(desc='JSON: found, changes, warnings, and the original grid')
+    metadata = traits.Dict(desc='changes and warnings, for sidecars')
 
 
 class Conform(SimpleInterface):
@@ -68,6 +69,10 @@ class Conform(SimpleInterface):
         write_json(_audit_record(conformed.audit, facts), out_audit)
         self._results['out_file'] = str(out_file)
         self._results['out_audit'] = str(out_audit)
+        self._results['metadata'] = {
+            'HeaderChanges': list(conformed.audit.changes),
+            'HeaderWarnings': list(conformed.audit.warnings),
+        }
         return runtime
 
 

@@ -64,8 +64,8 @@ class BiasFigure(SimpleInterface):
 
 
 class _OverlayFigureInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='registered image, on the template grid')
-    in_template = File(exists=True, mandatory=True, desc='template')
+    in_file = File(exists=True, mandatory=True, desc='registered image, in template space')
+    in_template = File(exists=True, mandatory=True, desc='template, on any grid')
     in_mask = File(exists=True, mandatory=True, desc='brain mask of the template')
     file_name = traits.Str('registered T1w', usedefault=True, desc='title of the image')
     template_name = traits.Str('template', usedefault=True, desc='title of the template')
@@ -80,9 +80,12 @@ class OverlayFigure(SimpleInterface):
     def _run_interface(self, runtime):
         from mriprep.figures import template_overlay
 
-        (subject, template), mask, affine = _on_one_grid(
-            [self.inputs.in_file, self.inputs.in_template], self.inputs.in_mask
+        subject, affine = _read_ras(self.inputs.in_file)
+        template, mask = (
+            _onto(name, affine, subject.shape)
+            for name in (self.inputs.in_template, self.inputs.in_mask)
         )
+        mask = mask > 0.5
         names = (self.inputs.file_name, self.inputs.template_name)
         figure = template_overlay(subject, template, mask, affine, names=names)
         self._results['out_report'] = _svg(figure, runtime, 'registration')
@@ -157,25 +160,46 @@ class SummaryTable(SimpleInterface):
         return runtime
 
 
+def _read_ras(name):
+    """Read an image as an (I, J, K) float32 array in RAS order, and its affine."""
+    import nibabel as nb
+    import numpy as np
+
+    from mriprep.images import load
+
+    image = nb.as_closest_canonical(load(name))
+    return np.asarray(image.dataobj, dtype=np.float32), image.affine
+
+
+def _onto(name, affine, shape):
+    """Read an image and bring it, linearly, onto a grid of the same space."""
+    import numpy as np
+    from scipy import ndimage
+
+    volume, own = _read_ras(name)
+    if volume.shape == shape and np.allclose(own, affine, atol=1e-3):
+        return volume
+    return ndimage.affine_transform(volume, np.linalg.inv(own) @ affine, output_shape=shape, order=1)
+
+
 def _on_one_grid(names, mask_name):
     """Read images and a mask as (I, J, K) arrays, with the affine of the mask's file.
 
     Images come in RAS order whatever the files have. Raises `ValueError` when grids differ.
     """
-    import nibabel as nb
     import numpy as np
 
-    images = [nb.as_closest_canonical(nb.load(name)) for name in [*names, mask_name]]
-    mask = images[-1]
-    for name, image in zip(names, images, strict=False):
-        same = image.shape == mask.shape and np.allclose(image.affine, mask.affine, atol=1e-3)
-        if not same:
+    mask, mask_affine = _read_ras(mask_name)
+    volumes = []
+    for name in names:
+        volume, affine = _read_ras(name)
+        if volume.shape != mask.shape or not np.allclose(affine, mask_affine, atol=1e-3):
             raise ValueError(
                 f'{Path(name).name} and {Path(mask_name).name} lie on different grids '
-                f'({image.shape} and {mask.shape} voxels); resample one of them first'
+                f'({volume.shape} and {mask.shape} voxels); resample one of them first'
             )
-    volumes = [np.asarray(image.dataobj, dtype=np.float32) for image in images]
-    return volumes[:-1], volumes[-1] > 0.5, mask.affine
+        volumes.append(volume)
+    return volumes, mask > 0.5, mask_affine
 
 
 def _svg(figure, runtime, name):

@@ -15,6 +15,8 @@ from pathlib import Path
 LIBRARY_VARIABLE = 'MRIPREP_ANTS_LIBRARY'
 CPP_ERRORS = (IndexError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError)
 """What exceptions of C++ become in Python."""
+ABORTED = 134
+"""Exit code of the originals, in a shell's words, when an exception is caught by nobody."""
 
 
 def find_library() -> str | None:
@@ -71,7 +73,7 @@ def main(words: list[str]) -> int:
         return int(getattr(module, program)(words[1:]))
     except (ImportError, *CPP_ERRORS) as error:
         print(f'{program}: {type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+        return ABORTED
 
 
 if __name__ == '__main__':

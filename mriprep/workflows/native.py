@@ -36,14 +36,14 @@ def init_native_wf(
         ``preproc``, zero outside the mask.
     zscore
         Whole head, mean 0 and deviation 1 inside the mask; only with ``normalize``.
-    mask_metadata, zscore_metadata
+    conform_metadata, mask_metadata, zscore_metadata
         What was measured, for the sidecars.
     """
     workflow = pe.Workflow(name=name)
     inputnode = buffer('inputnode', 't1w')
     outputnode = buffer(
         'outputnode', 'conformed', 'audit', 'preproc', 'brain_mask', 'brain', 'zscore',
-        'mask_metadata', 'zscore_metadata',
+        'conform_metadata', 'mask_metadata', 'zscore_metadata',
     )  # fmt: skip
     conform = pe.Node(Conform(), name='conform', mem_gb=0.8)
     extract = pe.Node(
@@ -61,7 +61,11 @@ def init_native_wf(
         (extract, bias_wf, [('out_mask', 'inputnode.brain_mask')]),
         (bias_wf, strip, [('outputnode.corrected', 'in_file')]),
         (extract, strip, [('out_mask', 'in_mask')]),
-        (conform, outputnode, [('out_file', 'conformed'), ('out_audit', 'audit')]),
+        (conform, outputnode, [
+            ('out_file', 'conformed'),
+            ('out_audit', 'audit'),
+            ('metadata', 'conform_metadata'),
+        ]),
         (extract, outputnode, [('out_mask', 'brain_mask'), ('metadata', 'mask_metadata')]),
         (bias_wf, outputnode, [('outputnode.corrected', 'preproc')]),
         (strip, outputnode, [('out_file', 'brain')]),

@@ -28,7 +28,7 @@ CORE_WF = 'core_wf'
 
 # Where each output comes out of its part of the workflow, and what was measured on the way.
 _NATIVE_PORTS = {
-    Output.PREPROC: ('preproc', None),
+    Output.PREPROC: ('preproc', 'conform_metadata'),
     Output.BRAIN_MASK: ('brain_mask', 'mask_metadata'),
     Output.BRAIN: ('brain', None),
     Output.ZSCORE: ('zscore', 'zscore_metadata'),

@@ -70,7 +70,7 @@ def test_other_grids_are_named(files, make_nifti, tmp_path):
 
 def test_audit_is_told(tmp_path):
     path = tmp_path / 'audit.json'
-    path.write_text(json.dumps({'found': {'orientation': 'LAS'}, 'changes': ['to RAS']}))
+    path.write_text(json.dumps({'found': ['axes point to LAS'], 'changes': ['to RAS']}))
     report = AuditTable(in_audit=path).run(cwd=str(tmp_path)).outputs.out_report
     assert report.endswith('.html')
     text = Path(report).read_text()
@@ -92,3 +92,18 @@ def test_summary_is_told(tmp_path):
     assert 'brain volume (ml)' in text
     assert '1513' in text
     assert '&lt;x&gt;' in text
+
+
+def test_overlay_takes_a_template_on_another_grid(make_nifti, tmp_path):
+    rng = np.random.default_rng(5)
+    brain = np.zeros((20, 24, 20), bool)
+    brain[4:16, 4:20, 4:16] = True
+    fine = rng.uniform(50, 100, brain.shape) * brain
+    template = make_nifti('template.nii.gz', fine.astype(np.float32), np.diag([1.0, 1, 1, 1]))
+    mask = make_nifti('mask.nii.gz', brain, np.diag([1.0, 1, 1, 1]))
+    half = make_nifti(
+        'half.nii.gz', fine[::2, ::2, ::2].astype(np.float32), np.diag([2.0, 2, 2, 1])
+    )
+    overlay = OverlayFigure(in_file=half, in_template=template, in_mask=mask)
+    report = overlay.run(cwd=str(tmp_path)).outputs.out_report
+    assert Path(report).read_text().rstrip().endswith('</svg>')

@@ -42,15 +42,19 @@ apply = {
 for name, interface in (('apply', ApplyTransforms), ('fix_apply', FixHeaderApplyTransforms)):
     result = interface(**apply, output_image=name + '.nii.gz').run()
     answers[name] = result.outputs.output_image
-workflow = pe.Workflow('crashing', base_dir='work')
-workflow.config['execution'] = {'crashdump_dir': 'crash', 'crashfile_format': 'txt'}
-words = '-d 3 -m MI[absent.nii.gz,absent.nii.gz,1,32] -t Rigid[1] -c 1 -s 0 -f 1 -o x'
-node = pe.Node(CommandLine('antsRegistration', args=words), name='node')
-workflow.add_nodes([node])
-try:
-    workflow.run(plugin='MultiProc', plugin_args={'n_procs': 2})
-except RuntimeError as error:
-    answers['crash'] = str(error)
+commands = {
+    'crash': ('antsRegistration', '-d 3 -m MI[absent.nii.gz,absent.nii.gz,1,32] -t Rigid[1] -c 1'
+              ' -s 0 -f 1 -o x'),
+    'exception': ('ThresholdImage', '3 absent.nii.gz out.nii.gz 1 2'),
+}
+for name, (program, words) in commands.items():
+    workflow = pe.Workflow(name, base_dir='work')
+    workflow.config['execution'] = {'crashdump_dir': 'crash', 'crashfile_format': 'txt'}
+    workflow.add_nodes([pe.Node(CommandLine(program, args=words), name='node')])
+    try:
+        workflow.run(plugin='MultiProc', plugin_args={'n_procs': 2})
+    except RuntimeError as error:
+        answers[name] = str(error)
 print('ANSWERS', json.dumps(answers))
 """
 
@@ -120,6 +124,8 @@ def test_apply_transforms_brings_the_moving_image_back(answers):
         assert np.abs(difference).mean() < 3
 
 
-def test_crash_is_a_failed_node_with_the_programs_words(answers):
+@pytest.mark.parametrize(('name', 'code'), [('crash', 139), ('exception', 134)])
+def test_failure_inside_is_a_failed_node_with_the_programs_words(answers, name, code):
     _, found = answers
-    assert 'absent.nii.gz does not exist' in found['crash']
+    assert 'absent.nii.gz does not exist' in found[name]
+    assert f'exited with code {code}' in found[name]
