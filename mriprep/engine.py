@@ -222,6 +222,8 @@ def cause_of(text: str) -> str:
     >>> cause_of('Traceback (most recent call last):\\n  File "x"\\nValueError: a.nii: too small\\n')
     'a.nii: too small'
     """
+    if 'No space left on device' in text or 'Disk quota exceeded' in text:
+        return 'no space left on the disk; make room and give the same command again'
     lines = text.splitlines()
     program = list(_program_words(lines))
     raised = [match for line in lines if (match := _RAISED.match(line.strip()))]

@@ -78,6 +78,7 @@ def log_to(path: str | Path, *, level: int = logging.INFO) -> None:
 
 def start_log(path: Path, places: Mapping[str, str], *, level: int = logging.INFO) -> None:
     """Start the log file of a run, for this process and for its workers."""
+    logging.raiseExceptions = False  # a full disk must not fill the terminal
     os.environ[LOG_VARIABLE] = str(path)
     os.environ[PLACES_VARIABLE] = json.dumps(dict(places))
     log_to(path, level=level)

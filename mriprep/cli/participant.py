@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -191,3 +192,15 @@ def main(argv: Sequence[str]) -> int:
     except (RefusalError, SettingsError) as exc:
         print(f'mriprep: {exc}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('mriprep: interrupted; the same command goes on where it was', file=sys.stderr)
+        return 130
+    except OSError as exc:
+        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f'mriprep: {exc.filename or "the disk"}: no space left; make room, or choose another '
+            'OUT_DIR or work folder (-w), and give the same command again',
+            file=sys.stderr,
+        )
+        return 1
