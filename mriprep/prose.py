@@ -225,9 +225,9 @@ def _extract(steps: Sequence[StepLike]) -> str:
 def _bias(steps: Sequence[StepLike]) -> str:
     step = steps[0]
     told = {
-        'shrink_factor': 'shrink factor {}',
-        'spline_distance_mm': 'knots {} mm apart',
-        'iterations': 'at most {} iterations',
+        'fit_voxel_mm': 'fitted to samples {} mm apart',
+        'spline_distance_mm': 'knots of the coarsest mesh {} mm apart',
+        'iterations': '{} iterations',
         'convergence': 'convergence threshold {}',
     }
     values = ', '.join(

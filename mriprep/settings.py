@@ -131,10 +131,10 @@ class BrainSettings:
 class BiasSettings:
     """N4 bias field correction inside the brain mask."""
 
-    fit_voxel_mm: float = 4.0  # size of the blocks that the field is fitted on
-    iterations: tuple[int, ...] = (50, 50, 50, 50)  # at each level of the B-spline mesh
-    convergence: float = 1e-4  # change of the field that ends a level
-    spline_distance_mm: float = 150.0  # knots of the coarsest mesh
+    fit_voxel_mm: float = 5.0  # distance of the samples that the field is fitted to
+    iterations: tuple[int, ...] = (50, 50, 50)  # at each level of the B-spline mesh
+    convergence: float = 1e-7  # change of the field that ends a level
+    spline_distance_mm: float = 100.0  # knots of the coarsest mesh; halved at each level
 
     def __post_init__(self) -> None:
         if self.fit_voxel_mm <= 0:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mriprep.bias import block_affine, block_mean, shrink_factors, spread
+from mriprep.bias import Lattice, lattice_around, spread
 
 GRIDS = [  # shape, zooms in mm
-    ((60, 72, 64), (1.0, 1.0, 1.0)),
-    ((61, 59, 58), (1.0, 1.0, 1.0)),
-    ((90, 86, 20), (0.7, 0.67, 3.0)),
-    ((33, 64, 63), (4.8, 1.02, 1.02)),
+    ((160, 172, 164), (1.0, 1.0, 1.0)),
+    ((101, 119, 118), (1.5, 1.5, 1.5)),
+    ((190, 186, 40), (0.7, 0.67, 3.0)),
+    ((33, 164, 163), (4.8, 1.02, 1.02)),
 ]
 
 
 def smooth_log_field(shape, zooms, amplitude=0.4):
     """Make a field with a wavelength of some 200 mm, strong near one corner."""
-    x, y, z = np.meshgrid(*(np.arange(n) * mm for n, mm in zip(shape, zooms, strict=True)), indexing='ij')
+    axes = (np.arange(n) * mm for n, mm in zip(shape, zooms, strict=True))
+    x, y, z = np.meshgrid(*axes, indexing='ij')
     return amplitude * (np.sin(x / 35) * np.cos(y / 40) + 0.5 * np.sin(z / 30 + 1))
 
 
 @pytest.mark.parametrize(
-    ('zooms', 'voxel', 'factors'),
+    ('zooms', 'voxel', 'steps'),
     [
         ((1, 1, 1), 4, (4, 4, 4)),
         ((0.7, 0.67, 0.67), 4, (5, 6, 6)),
@@ -30,79 +31,59 @@ def smooth_log_field(shape, zooms, amplitude=0.4):
         ((4.2, 4, 4), 4, (1, 1, 1)),
     ],
 )
-def test_blocks_come_near_to_cubes_and_voxels_are_never_split(zooms, voxel, factors):
-    assert shrink_factors(zooms, voxel) == factors
+def test_samples_come_near_to_cubes_and_voxels_are_never_split(zooms, voxel, steps):
+    assert lattice_around(np.ones((50, 50, 50), bool), zooms, voxel).steps == steps
 
 
 @pytest.mark.parametrize(('shape', 'zooms'), GRIDS)
-def test_a_smooth_field_survives_both_ways(shape, zooms):
+def test_a_smooth_field_survives_both_ways_inside_the_brain(shape, zooms):
     log_field = smooth_log_field(shape, zooms)
-    factors = shrink_factors(zooms, 4.0)
-    means, fraction = block_mean(np.exp(log_field), np.ones(shape, bool), factors)
-    assert means.shape == tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
-    ratio = np.exp(spread(np.log(means), shape, factors) - log_field)
-    # half a block at each edge is extrapolated, so that it is not counted here
-    inner = tuple(slice(f, (n // f - 1) * f) for n, f in zip(shape, factors, strict=True))
-    assert np.abs(ratio[inner] - 1).max() < 0.005
-    assert np.abs(ratio - 1).max() < 0.08
-    assert fraction.max() <= 1
+    mask = np.zeros(shape, bool)
+    mask[tuple(slice(n // 4, 3 * n // 4) for n in shape)] = True
+    lattice = lattice_around(mask, zooms, 5.0)
+    samples = log_field[lattice.slices]
+    assert samples.shape == lattice.shape
+    ratio = np.exp(spread(samples, lattice, shape) - log_field)
+    assert np.abs(ratio[mask] - 1).max() < 0.003
 
 
-def test_beyond_the_outermost_centres_the_field_is_constant():
+def test_the_lattice_lies_in_the_grid_and_holds_the_mask_with_its_margin():
+    mask = np.zeros((60, 70, 80), bool)
+    mask[30:50, 2:60, 40:79] = True
+    lattice = lattice_around(mask, (1, 1, 1), 4, margin_mm=8)
+    for part, size in zip(lattice.slices, mask.shape, strict=True):
+        assert 0 <= part.start < part.stop <= size
+    assert lattice.slices[0].start <= 30 - 8 + 4
+    assert lattice.slices[0].stop >= 50 + 8 - 4
+
+
+def test_samples_keep_their_place_in_the_world():
+    affine = np.array([[-0.7, 0.1, 0, 5], [0.05, 0.9, 0.2, -7], [0, -0.2, 3, 11], [0, 0, 0, 1.0]])
+    lattice = Lattice(starts=(3, 5, 0), steps=(5, 4, 1), shape=(3, 4, 6))
+    index = np.array([2, 1, 4, 1])
+    full = np.array([3 + 2 * 5, 5 + 1 * 4, 0 + 4 * 1, 1])
+    np.testing.assert_allclose(lattice.affine(affine) @ index, affine @ full)
+
+
+def test_beyond_the_outermost_samples_the_field_is_constant():
     field = np.random.default_rng(1).normal(size=(5, 6, 7))
-    full = spread(field, (20, 24, 28), (4, 4, 4))
+    lattice = Lattice(starts=(2, 2, 2), steps=(4, 4, 4), shape=(5, 6, 7))
+    full = spread(field, lattice, (24, 30, 36))
     for axis in range(3):
         along = np.moveaxis(full, axis, 0)
-        np.testing.assert_array_equal(along[0], along[1])
+        np.testing.assert_array_equal(along[0], along[2])
         np.testing.assert_array_equal(along[-1], along[-2])
-        assert np.abs(along[1] - along[2]).max() > 0
+        assert np.abs(along[2] - along[3]).max() > 0
 
 
-@pytest.mark.parametrize('factors', [(1, 1, 1), (2, 3, 1), (4, 4, 4), (7, 9, 11)])
-def test_a_constant_stays_one_for_any_number_of_blocks(factors):
-    shape = (7, 9, 11)
-    blocks = tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
-    full = spread(np.full(blocks, 0.3), shape, factors)
-    assert full.shape == shape
+@pytest.mark.parametrize('counts', [(1, 2, 3), (4, 5, 6)])
+def test_a_constant_stays_one_for_any_number_of_samples(counts):
+    lattice = Lattice(starts=(1, 0, 2), steps=(3, 2, 4), shape=counts)
+    full = spread(np.full(counts, 0.3), lattice, (20, 16, 30))
     assert full.dtype == np.float32
     np.testing.assert_allclose(full, 0.3, atol=1e-6)
 
 
-def test_without_shrinking_nothing_changes():
-    field = np.random.default_rng(1).normal(size=(5, 6, 7)).astype(np.float32)
-    np.testing.assert_allclose(spread(field, field.shape, (1, 1, 1)), field, atol=1e-5)
-
-
-def test_only_what_lies_in_the_mask_counts():
-    volume = np.arange(8.0).reshape(2, 2, 2)
-    mask = np.zeros((2, 2, 2), bool)
-    mask[0, 0, 0] = mask[1, 1, 1] = True
-    mean, fraction = block_mean(np.where(mask, volume, np.nan), mask, (2, 2, 2))
-    assert mean.item() == pytest.approx((0 + 7) / 2)
-    assert fraction.item() == pytest.approx(2 / 8)
-
-
-def test_a_block_without_mask_is_zero():
-    mask = np.zeros((4, 2, 2), bool)
-    mask[:2] = True
-    mean, fraction = block_mean(np.full((4, 2, 2), 5.0), mask, (2, 2, 2))
-    np.testing.assert_array_equal(mean.ravel(), [5, 0])
-    np.testing.assert_array_equal(fraction.ravel(), [1, 0])
-
-
-def test_block_centres_keep_their_world_coordinates():
-    turn = np.radians(20)
-    affine = np.diag([-0.7, 1.2, 3.0, 1])  # left-handed, anisotropic
-    rotation = np.eye(4)
-    rotation[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
-    affine = rotation @ affine
-    affine[:3, 3] = 11, -22, 33
-    factors = (6, 3, 1)
-    coarse = block_affine(affine, factors)
-    for block in [(0, 0, 0), (3, 2, 5)]:
-        voxels = [np.arange(b * f, (b + 1) * f) for b, f in zip(block, factors, strict=True)]
-        centre = affine @ [*(v.mean() for v in voxels), 1]
-        np.testing.assert_allclose(coarse @ [*block, 1], centre, atol=1e-9)
-    np.testing.assert_allclose(
-        np.linalg.norm(coarse[:3, :3], axis=0), np.array([0.7, 1.2, 3.0]) * factors
-    )
+def test_an_empty_mask_is_refused():
+    with pytest.raises(ValueError, match='empty'):
+        lattice_around(np.zeros((5, 5, 5), bool), (1, 1, 1), 4)

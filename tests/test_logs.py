@@ -112,6 +112,8 @@ def test_a_worker_finds_the_log_through_its_environment(tmp_path):
     start_log(path, {'/secret': '<x>'}, level=logging.DEBUG)
     assert os.environ[LOG_VARIABLE] == str(path)
     assert json.loads(os.environ[PLACES_VARIABLE]) == {'/secret': '<x>'}
+    (handler,) = logging.getLogger('mriprep').handlers
+    handler.close()
     log_to(os.environ[LOG_VARIABLE])
     logging.getLogger('mriprep').info('/secret/a')
     assert path.read_text().endswith('INFO <x>/a\n')

@@ -38,8 +38,8 @@ VERSIONS = {'mriprep': '0.3', 'nipype': '1.11'}
             ['deepbet', 'Fisch et al., 2024', 'above 0.4'],
         ),
         (
-            _Step(name='bias', tool='N4X', parameters={'shrink_factor': 3, 'iterations': [9, 8]}),
-            ['N4X', 'Tustison et al., 2010', 'shrink factor 3', '9×8 iterations'],
+            _Step(name='bias', tool='N4X', parameters={'fit_voxel_mm': 3, 'iterations': [9, 8]}),
+            ['N4X', 'Tustison et al., 2010', 'samples 3 mm apart', '9×8 iterations'],
         ),
         (
             _Step(name='register', parameters={'transform': 'rigid'}, space='MNI152NLin2009aSym'),

@@ -1,4 +1,4 @@
-"""Around N4: a shrunk brain to fit the field on, and the field applied to the head."""
+"""Around N4: samples of the brain to fit the field on, and the field applied to the head."""
 
 from __future__ import annotations
 
@@ -13,48 +13,44 @@ from nipype.interfaces.base import (
 )
 
 
-class _ShrinkInputSpec(BaseInterfaceInputSpec):
+class _SampleInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='whole head')
     in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
-    voxel_mm = traits.Float(4.0, usedefault=True, desc='voxel size to come near to')
+    voxel_mm = traits.Float(5.0, usedefault=True, desc='distance between samples to come near to')
 
 
-class _ShrinkOutputSpec(TraitedSpec):
-    out_file = File(desc='brain averaged over blocks, zero outside')
-    out_mask = File(desc='blocks of which at least half is brain')
+class _SampleOutputSpec(TraitedSpec):
+    out_file = File(desc='samples of the head in the box around the brain')
+    out_mask = File(desc='samples of the mask')
 
 
-class ShrinkForBias(SimpleInterface):
-    """Average the brain over blocks, so that N4 has few voxels to fit."""
+class SampleForBias(SimpleInterface):
+    """Pick every n-th voxel around the brain, so that N4 has few voxels to fit."""
 
-    input_spec = _ShrinkInputSpec
-    output_spec = _ShrinkOutputSpec
+    input_spec = _SampleInputSpec
+    output_spec = _SampleOutputSpec
 
     def _run_interface(self, runtime):
         import numpy as np
 
-        from mriprep.bias import block_affine, block_mean, shrink_factors
+        from mriprep.bias import lattice_around
         from mriprep.images import load, load_mask, write_image
 
         image = load(self.inputs.in_file)
-        factors = shrink_factors(image.header.get_zooms()[:3], self.inputs.voxel_mm)
-        mean, fraction = block_mean(
-            image.get_fdata(dtype=np.float32), load_mask(self.inputs.in_mask), factors
-        )
-        affine = block_affine(image.affine, factors)
-        out_file, out_mask = Path(runtime.cwd) / 'blocks.nii', Path(runtime.cwd) / 'mask.nii'
-        write_image(mean, affine, out_file, dtype='float32', space_code=1)
-        write_image(fraction >= 0.5, affine, out_mask, dtype='uint8', space_code=1)
+        mask = load_mask(self.inputs.in_mask)
+        lattice = lattice_around(mask, image.header.get_zooms()[:3], self.inputs.voxel_mm)
+        head = np.asanyarray(image.dataobj)[lattice.slices]
+        affine = lattice.affine(image.affine)
+        out_file, out_mask = Path(runtime.cwd) / 'samples.nii', Path(runtime.cwd) / 'mask.nii'
+        write_image(head, affine, out_file, dtype='float32', space_code=1)
+        write_image(mask[lattice.slices], affine, out_mask, dtype='uint8', space_code=1)
         self._results['out_file'] = str(out_file)
         self._results['out_mask'] = str(out_mask)
         return runtime
 
 
-class _CorrectInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='whole head')
-    in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
-    in_field = File(exists=True, mandatory=True, desc='bias field on the grid of blocks')
-    voxel_mm = traits.Float(4.0, usedefault=True, desc='as in ShrinkForBias')
+class _CorrectInputSpec(_SampleInputSpec):
+    in_field = File(exists=True, mandatory=True, desc='bias field on the samples')
 
 
 class _CorrectOutputSpec(TraitedSpec):
@@ -62,7 +58,7 @@ class _CorrectOutputSpec(TraitedSpec):
 
 
 class CorrectBias(SimpleInterface):
-    """Divide a head by a bias field that was fitted on a coarse grid."""
+    """Divide a head by a bias field that was fitted on every n-th voxel."""
 
     input_spec = _CorrectInputSpec
     output_spec = _CorrectOutputSpec
@@ -70,16 +66,19 @@ class CorrectBias(SimpleInterface):
     def _run_interface(self, runtime):
         import numpy as np
 
-        from mriprep.bias import shrink_factors, spread
+        from mriprep.bias import lattice_around, spread
         from mriprep.images import load, load_mask, write_like
 
         image = load(self.inputs.in_file)
-        factors = shrink_factors(image.header.get_zooms()[:3], self.inputs.voxel_mm)
-        blocks = load(self.inputs.in_field).get_fdata(dtype=np.float32)
-        field = spread(np.log(blocks), image.shape, factors)
+        mask = load_mask(self.inputs.in_mask)
+        lattice = lattice_around(mask, image.header.get_zooms()[:3], self.inputs.voxel_mm)
+        samples = load(self.inputs.in_field).get_fdata(dtype=np.float32)
+        field = spread(np.log(samples), lattice, image.shape)
         # brightness as a whole is not bias: the mean inside the brain stays
-        field -= field[load_mask(self.inputs.in_mask)].mean()
+        field -= field[mask].mean()
+        np.exp(-field, out=field)
+        field *= np.asanyarray(image.dataobj)
         out_file = Path(runtime.cwd) / 'corrected.nii'
-        write_like(image, image.get_fdata(dtype=np.float32) * np.exp(-field), out_file)
+        write_like(image, field, out_file)
         self._results['out_file'] = str(out_file)
         return runtime

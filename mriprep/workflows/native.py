@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.interfaces.ants import N4BiasFieldCorrection
 from nipype.pipeline import engine as pe
 
-from mriprep.interfaces.bias import CorrectBias, ShrinkForBias
+from mriprep.interfaces.bias import CorrectBias, SampleForBias
 from mriprep.interfaces.brain import ApplyMask, DeepBet, ZScore
 from mriprep.interfaces.conform import Conform
 from mriprep.settings import BiasSettings, BrainSettings, Extractor, Resources, Settings
@@ -90,7 +90,7 @@ def extractor(settings: BrainSettings, resources: Resources) -> DeepBet:
 def init_bias_wf(
     settings: BiasSettings, resources: Resources, *, name: str = 'bias_wf'
 ) -> pe.Workflow:
-    """Correct the bias field: N4 fits it to a shrunk brain, then it is applied to the head.
+    """Correct the bias field: N4 fits it to samples of the brain, then it is applied to the head.
 
     Inputs
     ------
@@ -107,7 +107,7 @@ def init_bias_wf(
     workflow = pe.Workflow(name=name)
     inputnode = buffer('inputnode', 'head', 'brain_mask')
     outputnode = buffer('outputnode', 'corrected')
-    shrink = pe.Node(ShrinkForBias(voxel_mm=settings.fit_voxel_mm), name='shrink', mem_gb=0.6)
+    sample = pe.Node(SampleForBias(voxel_mm=settings.fit_voxel_mm), name='sample', mem_gb=0.4)
     n4 = pe.Node(
         N4BiasFieldCorrection(
             dimension=3,
@@ -124,8 +124,8 @@ def init_bias_wf(
     )
     correct = pe.Node(CorrectBias(voxel_mm=settings.fit_voxel_mm), name='correct', mem_gb=0.8)
     workflow.connect([
-        (inputnode, shrink, [('head', 'in_file'), ('brain_mask', 'in_mask')]),
-        (shrink, n4, [('out_file', 'input_image'), ('out_mask', 'mask_image')]),
+        (inputnode, sample, [('head', 'in_file'), ('brain_mask', 'in_mask')]),
+        (sample, n4, [('out_file', 'input_image'), ('out_mask', 'mask_image')]),
         (inputnode, correct, [('head', 'in_file'), ('brain_mask', 'in_mask')]),
         (n4, correct, [('bias_image', 'in_field')]),
         (correct, outputnode, [('out_file', 'corrected')]),

@@ -48,16 +48,7 @@ def init_registration_wf(
         mem_gb=0.4,
     )
     register = pe.Node(
-        Registration(
-            **stages(settings.transform),
-            dimension=3,
-            float=True,
-            random_seed=random_seed,
-            write_composite_transform=True,
-            output_transform_prefix='xfm_',
-            num_threads=resources.n_threads,
-            verbose=True,
-        ),
+        register_interface(settings, random_seed=random_seed, n_threads=resources.n_threads),
         name='register',
         n_procs=resources.n_threads,
         mem_gb=1.5,
@@ -72,6 +63,22 @@ def init_registration_wf(
         ]),
     ])  # fmt: skip
     return workflow
+
+
+def register_interface(
+    settings: RegistrationSettings, *, random_seed: int, n_threads: int = 1
+) -> Registration:
+    """Set up antsRegistration: ``moving_image`` to ``fixed_image``, both of them brains."""
+    return Registration(
+        **stages(settings.transform),
+        dimension=3,
+        float=True,
+        random_seed=random_seed,
+        write_composite_transform=True,
+        output_transform_prefix='xfm_',
+        num_threads=n_threads,
+        verbose=True,
+    )
 
 
 def init_resampling_wf(

@@ -1,0 +1,112 @@
+"""Run the main job in tests: quick settings, here or in a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+from mriprep.cli import main
+
+QUICK_TOML = """\
+output_spaces = ["T1w"]
+
+[bias]
+iterations = [4]
+"""
+
+
+def quick(folder: Path) -> list[str]:
+    """Options of a run without registration that stays in one process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings, plugin = folder / 'quick.toml', folder / 'linear.yml'
+    settings.write_text(QUICK_TOML)
+    plugin.write_text('plugin: Linear\n')
+    return ['--config-file', str(settings), '--use-plugin', str(plugin), *ONE, '--offline']
+
+
+ONE = ('--nprocs', '1', '--omp-nthreads', '1')
+
+
+def run(bids: Path, out: Path, *words: str | Path) -> int:
+    """Run the participant level in this process; warnings that are not ours don't fail a node."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        warnings.filterwarnings('error', module='mriprep')
+        return main([str(bids), str(out), 'participant', *map(str, words)])
+
+
+def command(bids: Path, out: Path, *words: str | Path) -> list[str]:
+    """Words that start the participant level in another process."""
+    start = [sys.executable, '-m', 'mriprep', str(bids), str(out), 'participant']
+    return [*start, *map(str, words)]
+
+
+def start(bids: Path, out: Path, *words: str | Path, **options) -> subprocess.Popen:
+    """Start the participant level in another process."""
+    return subprocess.Popen(
+        command(bids, out, *words), stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def derivatives(out: Path, subject: str = '*') -> dict[str, bytes]:
+    """Content of images, transforms and sidecars of subjects, by relative path."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.glob(f'sub-{subject}/**/anat/*'))
+    }
+
+
+def newest_log(out: Path, name: str) -> Path:
+    """A file of the last run's logs."""
+    return max(out.glob(f'logs/*/{name}'), key=lambda path: path.stat().st_mtime_ns)
+
+
+def failures(out: Path) -> list[dict[str, str]]:
+    """Rows of the last run's ``failures.tsv``."""
+    with newest_log(out, 'failures.tsv').open(newline='', encoding='utf-8') as stream:
+        return list(csv.DictReader(stream, delimiter='\t'))
+
+
+def finished(out: Path) -> dict[str, list[str]]:
+    """Files of each finished session, by the name of its stamp."""
+    return {
+        path.stem: list(json.loads(path.read_text())['Files'])
+        for path in sorted(out.glob('logs/finished/*.json'))
+    }
+
+
+def half_written(folder: Path) -> list[str]:
+    """Names that a whole file never has."""
+    return [path.name for path in folder.rglob('*.part')]
+
+
+def validate(folder: Path) -> list[dict]:
+    """Errors that the BIDS validator finds."""
+    program = Path(sys.executable).with_name('bids-validator-deno')
+    answer = subprocess.run(
+        [program, '--format', 'json', '--ignoreWarnings', folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {'NO_COLOR': '1'},
+    )
+    report = json.loads(answer.stdout)
+    return [
+        {key: issue.get(key) for key in ('code', 'subCode', 'location', 'issueMessage')}
+        for issue in report['issues']['issues']
+        if issue['severity'] == 'error'
+    ]

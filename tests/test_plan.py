@@ -1,0 +1,169 @@
+"""Golden plans: what a data set holds, and what is decided about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from plans import (
+    VERSIONS,
+    fake_template,
+    image_record,
+    make_inventory,
+    make_plans,
+    plan_one,
+    settings_for,
+)
+
+from mriprep.issues import Severity
+from mriprep.plan import StepName, plan_registrations, plan_run
+from mriprep.settings import Normalization, Registration, to_dict
+
+SCENARIOS = sorted((Path(__file__).parent / 'scenarios').glob('*.yml'))
+
+
+def plan_of_scenario(scenario):
+    images = [
+        image_record(**({'relative': image} if isinstance(image, str) else image))
+        for image in scenario['images']
+    ]
+    return make_plans(images, settings_for(*scenario['spaces'], **scenario.get('settings', {})))
+
+
+def issue_words(issues):
+    return [f'{issue.severity.value}: {issue}' for issue in issues]
+
+
+def shown(plan):
+    """Write a plan as it stands in a scenario."""
+    return {
+        'subject': plan.subject,
+        'issues': issue_words(plan.issues),
+        'sessions': [
+            {
+                'session': session.session,
+                'reference': session.reference.relative,
+                'passed over': [image.relative for image in session.passed_over],
+                'registrations': {
+                    registration.label: [grid.resolution for grid in registration.grids]
+                    for registration in session.registrations
+                },
+                'steps': [
+                    f'{step.name}' + (f' to {step.space}' if step.space else '')
+                    for step in session.steps
+                ],
+                'derivatives': [str(item.path) for item in session.derivatives],
+                'issues': issue_words(session.issues),
+            }
+            for session in plan.sessions
+        ],
+    }
+
+
+@pytest.mark.parametrize('path', SCENARIOS, ids=[path.stem for path in SCENARIOS])
+def test_scenario(path):
+    scenario = yaml.safe_load(path.read_text(encoding='utf-8'))
+    told = [shown(plan) for plan in plan_of_scenario(scenario)]
+    assert len(told) == len(scenario['plans'])
+    for plan, expected in zip(told, scenario['plans'], strict=True):
+        for key in ('subject', 'issues'):
+            assert plan[key] == expected.get(key, [])
+        assert len(plan['sessions']) == len(expected['sessions'])
+        for session, golden in zip(plan['sessions'], expected['sessions'], strict=True):
+            # what a scenario is not about it leaves out
+            assert {key: session[key] for key in golden} == golden
+
+
+@pytest.mark.parametrize('path', SCENARIOS, ids=[path.stem for path in SCENARIOS])
+def test_no_two_files_of_a_run_share_a_path(path):
+    plans = plan_of_scenario(yaml.safe_load(path.read_text(encoding='utf-8')))
+    paths = Counter(
+        item.path for plan in plans for session in plan.sessions for item in session.derivatives
+    )
+    assert [path for path, count in paths.items() if count > 1] == []
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ('MNI152NLin2009aSym', 'MNI152NLin2009aSym:res-1'),
+        ('MNI152NLin2009aSym:res-1', 'MNI152NLin2009aSym:res-01'),
+        ('T1w', 'T1w'),
+    ],
+)
+def test_one_grid_under_two_names_is_written_once(words):
+    paths = Counter(item.path for item in plan_one(*words).derivatives)
+    assert max(paths.values()) == 1
+
+
+def test_a_name_that_bids_does_not_know_costs_its_own_image_only():
+    images = [
+        image_record('sub-01/anat/sub-01_colour-red_T1w.nii.gz'),
+        image_record('sub-02/anat/sub-02_T1w.nii.gz'),
+    ]
+    first, second = make_plans(images, settings_for('T1w'))
+    assert [session.subject for session in second.sessions] == ['02']
+    assert first.sessions or any(i.severity is Severity.ERROR for i in first.issues)
+
+
+def test_every_registration_serves_all_grids_of_its_template():
+    words = ['A:res-1', 'B:cohort-2', 'A:res-2', 'A:res-native', 'B:cohort-1', 'A:res-1']
+    found = plan_registrations(fake_template(word) for word in words)
+    assert [(r.label, [g.resolution for g in r.grids]) for r in found] == [
+        ('A', ['1', '2', None]),
+        ('B+2', ['1']),
+        ('B+1', ['1']),
+    ]
+
+
+def test_a_derivative_is_found_by_output_and_grid():
+    plan = plan_one('A:res-1', 'A:res-2', 'T1w')
+    for item in plan.derivatives:
+        assert plan.derivative(item.output, item.template) is item
+    assert plan.derivative(plan.derivatives[0].output, fake_template('B')) is None
+
+
+def test_steps_carry_tool_version_and_every_parameter_that_was_chosen():
+    settings = settings_for(
+        'A',
+        registration={'transform': 'syn', 'interpolation': 'Linear'},
+        bias={'fit_voxel_mm': 3},
+        brain={'mask_threshold': 0.4},
+        random_seed=9,
+    )
+    (subject,) = make_plans([image_record('sub-01/anat/sub-01_T1w.nii.gz')], settings)
+    steps = {step.name: step for step in subject.sessions[0].steps}
+    assert list(steps) == list(StepName)
+    assert steps[StepName.REGISTER].parameters['transform'] == Registration.SYN
+    assert steps[StepName.REGISTER].parameters['random_seed'] == 9
+    assert steps[StepName.RESAMPLE].parameters['images'] == 'Linear'
+    assert dict(steps[StepName.BIAS].parameters) == to_dict(settings.bias)
+    assert steps[StepName.EXTRACT].parameters == {'mask_threshold': 0.4}
+    assert steps[StepName.EXTRACT].version == VERSIONS['deepbet']
+    assert steps[StepName.NORMALIZE].version == VERSIONS['mriprep']
+    assert {steps[name].version for name in (StepName.BIAS, StepName.REGISTER)} == {'2.5.0'}
+
+
+def test_a_tool_without_a_version_is_said_to_be_unknown():
+    settings = settings_for('T1w')
+    images = [image_record('sub-01/anat/sub-01_T1w.nii.gz')]
+    (subject,) = plan_run(make_inventory(images), settings, {}, {})
+    assert {step.version for step in subject.sessions[0].steps} == {'unknown'}
+
+
+def test_the_price_grows_with_voxels_and_templates():
+    small, large = plan_one('A', zooms_mm=(1, 1, 1)), plan_one('A', 'B')
+    assert large.estimate.seconds > small.estimate.seconds
+    assert large.estimate.disk_mb > small.estimate.disk_mb > plan_one('T1w').estimate.disk_mb
+    fine = plan_one('A:res-native', zooms_mm=(0.5, 0.5, 0.5))
+    assert fine.estimate.disk_mb > plan_one('A:res-native').estimate.disk_mb
+
+
+@pytest.mark.parametrize('normalization', Normalization)
+def test_normalisation_off_leaves_no_trace(normalization):
+    plan = plan_one('A', 'T1w', normalization=normalization.value)
+    zscores = [item for item in plan.derivatives if 'zscore' in item.path.name]
+    named = [step for step in plan.steps if step.name is StepName.NORMALIZE]
+    assert (len(zscores), len(named)) == ((2, 1) if normalization == 'zscore' else (0, 0))
