@@ -99,6 +99,8 @@ def plan_one(
     *spaces: str, image: str = 'sub-01/anat/sub-01_T1w.nii.gz', zooms_mm=(1.0, 1.0, 1.0), **values
 ):
     """Plan a subject that has one image; return its one session."""
-    (subject,) = make_plans([image_record(image, zooms_mm=zooms_mm)], settings_for(*spaces, **values))
+    (subject,) = make_plans(
+        [image_record(image, zooms_mm=zooms_mm)], settings_for(*spaces, **values)
+    )
     (session,) = subject.sessions
     return session

@@ -120,7 +120,10 @@ def test_every_output_has_a_row_and_every_image_says_whether_it_is_stripped():
 
 
 def test_sidecars_reports_and_stamps():
-    assert sidecar_path(PurePosixPath('a/sub-1_to-X+3_xfm.h5')).as_posix() == 'a/sub-1_to-X+3_xfm.json'
+    assert (
+        sidecar_path(PurePosixPath('a/sub-1_to-X+3_xfm.h5')).as_posix()
+        == 'a/sub-1_to-X+3_xfm.json'
+    )
     assert report_path('01') == PurePosixPath('sub-01.html')
     assert stamp_path('01', 'b') == PurePosixPath('logs/finished/sub-01_ses-b.json')
     assert stamp_path('01', None) != stamp_path('01', 'b')

@@ -31,7 +31,9 @@ def printed(capsys, plans, **options):
 
 def test_every_file_stands_whole_on_a_line_of_its_own(capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '60')
-    plans = make_plans([image_record(f'{LONG}_T1w.nii.gz')], settings_for('MNIPediatricAsym:cohort-3'))
+    plans = make_plans(
+        [image_record(f'{LONG}_T1w.nii.gz')], settings_for('MNIPediatricAsym:cohort-3')
+    )
     lines = {line.strip() for line in printed(capsys, plans).splitlines()}
     assert {str(item.path) for item in plans[0].sessions[0].derivatives} <= lines
 
@@ -39,7 +41,12 @@ def test_every_file_stands_whole_on_a_line_of_its_own(capsys, monkeypatch):
 def test_steps_are_listed_with_parameters_and_versions(capsys, monkeypatch, plans):
     monkeypatch.setenv('COLUMNS', '250')
     text = printed(capsys, plans)
-    for words in ('register to A', 'resample to B+2', 'transform affine', 'N4BiasFieldCorrection 2.5.0'):
+    for words in (
+        'register to A',
+        'resample to B+2',
+        'transform affine',
+        'N4BiasFieldCorrection 2.5.0',
+    ):
         assert words in text
 
 

@@ -43,9 +43,7 @@ def test_every_level_has_a_shrink_factor_and_a_sigma(transform):
 @pytest.mark.parametrize('transform', Registration)
 def test_antsregistration_gets_each_stage_with_its_own_words(transform, make_nifti):
     image = make_nifti('brain.nii', np.ones((3, 3, 3)))
-    line = AntsRegistration(
-        fixed_image=image, moving_image=image, **stages(transform)
-    ).cmdline
+    line = AntsRegistration(fixed_image=image, moving_image=image, **stages(transform)).cmdline
     given = re.findall(r'--transform (\w+)\[', line)
     assert given == [stage.transform for stage in STAGES[transform]]
     metrics = re.findall(r'--metric MI\[([^]]*)\]', line)
