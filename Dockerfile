@@ -3,8 +3,9 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-# PyTorch for processors; the index of a CUDA build of the same version gives one for GPUs.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Package index of a PyTorch build of the pinned version: for processors alone, which saves several
+# GB, or for one version of CUDA. Without it, PyPI's build.
+ARG TORCH_INDEX=""
 # Version of mriprep, needed only where the build context has no git history.
 ARG VERSION=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -14,7 +15,7 @@ RUN apt-get update \
 RUN python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY docker/requirements.txt /requirements.txt
-RUN pip install --no-deps --index-url "${TORCH_INDEX}" "$(grep ^torch== /requirements.txt)"
+RUN pip install --no-deps ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "$(grep ^torch== /requirements.txt)"
 RUN pip install --requirement /requirements.txt
 COPY . /src
 RUN if [ -n "${VERSION}" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}"; fi \
