@@ -31,8 +31,8 @@ CAPTIONS = {
         'white matter should be even after the correction.'
     ),
     'histogram': (
-        'Left: intensities in the brain before (grey) and after (black) N4; peaks of tissues '
-        'should become narrower. Right: the same voxels after z-scoring.'
+        'Intensities in the brain before (grey) and after (black) N4, and outside of it (dashed); '
+        'peaks of tissues should become narrower.'
     ),
     'registration': (
         'The registered image and the template in turns: hold the pointer on the picture, or tap '

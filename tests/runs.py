@@ -9,8 +9,11 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 from mriprep.cli import main
+from mriprep.phantom import write_bids
+from mriprep.tools import ANTS_NEEDED, BIN
 
 QUICK_TOML = """\
 output_spaces = ["T1w"]
@@ -30,6 +33,19 @@ def quick(folder: Path) -> list[str]:
 
 
 ONE = ('--nprocs', '1', '--omp-nthreads', '1')
+
+
+def stand_ins(folder: Path, n4: str) -> dict[str, str]:
+    """ANTs programs to put first on ``PATH`` (``--ants system``): a shell line comes before N4."""
+    folder.mkdir()
+    for name in ANTS_NEEDED:
+        before = n4 if name == 'N4BiasFieldCorrection' else ''
+        program = folder / name
+        program.write_text(
+            f'#!/bin/sh\n{before}\nMRIPREP_PYTHON={sys.executable} exec {BIN / name} "$@"\n'
+        )
+        program.chmod(0o755)
+    return {'PATH': f'{folder}{os.pathsep}{os.environ["PATH"]}'}
 
 
 def run(bids: Path, out: Path, *words: str | Path) -> int:
@@ -110,3 +126,30 @@ def validate(folder: Path) -> list[dict]:
         for issue in report['issues']['issues']
         if issue['severity'] == 'error'
     ]
+
+
+def whole_run(tmp_path_factory, phantoms) -> SimpleNamespace:
+    """Run phantoms to two grids of the embedded template and their own, once in a test session."""
+    if 'whole' not in _KEPT:
+        root = tmp_path_factory.mktemp('whole')
+        bids, out, work = root / 'bids', root / 'out', root / 'work'
+        write_bids(bids, phantoms)
+        spaces = ['T1w', 'MNI152NLin2009aSym:res-2', 'MNI152NLin2009aSym:res-native']
+        linear = quick(root / 'settings')[2:4]
+        options = ['--output-spaces', *spaces, '--random-seed', '7', '--omp-nthreads', '1']
+        options += ['--offline']
+        process = start(bids, out, '-w', work, '--nprocs', '2', *options)
+        _, errors = process.communicate()
+        _KEPT['whole'] = SimpleNamespace(
+            bids=bids,
+            out=out,
+            work=work,
+            options=options,
+            linear=linear,
+            code=process.returncode,
+            errors=errors,
+        )
+    return _KEPT['whole']
+
+
+_KEPT: dict[str, SimpleNamespace] = {}

@@ -13,6 +13,9 @@ from nipype.interfaces.base import (
 )
 
 
+_LARGEST_LOG_FIELD = 1.6  # a factor of 5; coils stay far below
+
+
 class _SampleInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='whole head')
     in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
@@ -76,6 +79,8 @@ class CorrectBias(SimpleInterface):
         field = spread(np.log(samples), lattice, image.shape)
         # brightness as a whole is not bias: the mean inside the brain stays
         field -= field[mask].mean()
+        # outside the brain nothing holds the field
+        np.clip(field, -_LARGEST_LOG_FIELD, _LARGEST_LOG_FIELD, out=field)
         np.exp(-field, out=field)
         field *= np.asanyarray(image.dataobj)
         out_file = Path(runtime.cwd) / 'corrected.nii'
