@@ -152,9 +152,7 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
     )
 
 
-def find_templates(
-    settings: Settings, work_dir: Path, *, offline: bool
-) -> dict[Space, Template]:
+def find_templates(settings: Settings, work_dir: Path, *, offline: bool) -> dict[Space, Template]:
     """Find the template of each output space."""
     from mriprep.templates import TemplateError, find_template
 
@@ -367,7 +365,9 @@ def _conclude(this: Run, failures: Sequence[Failure]) -> int:
     done = sum(1 for session in this.sessions if (session.subject, session.session) not in names)
     say(f'{done} done, {len(names)} failed; see {this.out_dir.name}/sub-*.html')
     if names:
-        say(f'each failure with its next step: {this.out_dir.name}/logs/{this.run_id}/failures.tsv')
+        say(
+            f'each failure with its next step: {this.out_dir.name}/logs/{this.run_id}/failures.tsv'
+        )
     return 1 if failures else 0
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from mriprep import __version__
 from mriprep.files import write_json, write_text
+from mriprep.itk import read_linear
 from mriprep.settings import EMBEDDED_SPACE
 from mriprep.truth import (
     bias_correlation,
     brightness_ratio,
     dice,
     linear_error_mm,
-    read_linear,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Limit:
 
 LIMITS: Mapping[Quantity, Limit] = {
     Quantity.DICE: Limit(bound=0.95),
-    Quantity.BIAS: Limit(bound=0.9),
+    Quantity.BIAS: Limit(bound=0.95),
     Quantity.LINEAR: Limit(bound=1.0, largest=True),
     Quantity.LEFT_NATIVE: Limit(bound=1.2),
     Quantity.LEFT_TEMPLATE: Limit(bound=1.2),
@@ -96,7 +96,6 @@ def build(out: Path) -> None:
     out : Path
         Gets ``bids/``, ``truth/`` and ``work/templates/``.
     """
-    from mriprep.images import write_image
     from mriprep.phantom import ISOTROPIC, LEFT_HANDED, load_head, make_phantom, write_bids
     from mriprep.templates import find_template
 
@@ -108,22 +107,29 @@ def build(out: Path) -> None:
     head = load_head(find_template(EMBEDDED_SPACE, out / 'work' / 'templates', offline=True))
     phantoms: dict[str, Phantom] = {}
     for label, scan in zip(SUBJECTS, (ISOTROPIC, LEFT_HANDED), strict=True):
-        phantom = phantoms[label] = make_phantom(head, scan)
-        mask, bias = truth / f'sub-{label}_mask.nii.gz', truth / f'sub-{label}_bias.nii.gz'
-        write_image(phantom.brain_mask, phantom.affine, mask, dtype='uint8', space_code=1)
-        write_image(phantom.bias, phantom.affine, bias, dtype='float32', space_code=1)
-        known = {
-            'linear': phantom.linear.tolist(),
-            'marker_mm': phantom.marker_mm.tolist(),
-            'mirror_mm': phantom.mirror_mm.tolist(),
-        }
-        write_json(known, truth / f'sub-{label}.json')
+        phantoms[label] = make_phantom(head, scan)
+        write_truth(truth, label, phantoms[label])
     write_bids(out / 'bids', phantoms)
     write_json({'mriprep': __version__}, done)
 
 
+def write_truth(folder: Path, label: str, phantom: Phantom) -> None:
+    """Write what is known of one subject: two images and a JSON file."""
+    from mriprep.images import write_image
+
+    mask, bias = (folder / f'sub-{label}_{name}.nii.gz' for name in ('mask', 'bias'))
+    write_image(phantom.brain_mask, phantom.affine, mask, dtype='uint8', space_code=1)
+    write_image(phantom.bias, phantom.affine, bias, dtype='float32', space_code=1)
+    known = {
+        'linear': phantom.linear.tolist(),
+        'marker_mm': phantom.marker_mm.tolist(),
+        'mirror_mm': phantom.mirror_mm.tolist(),
+    }
+    write_json(known, folder / f'sub-{label}.json')
+
+
 def read_truth(path: Path) -> Truth:
-    """Read what `build` wrote of one subject."""
+    """Read what `write_truth` wrote of one subject."""
     import numpy as np
 
     known = json.loads(path.read_text())

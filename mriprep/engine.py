@@ -16,6 +16,7 @@ from mriprep.settings import Resources, SettingsError
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFailure:
     """One node that failed."""
@@ -199,7 +200,9 @@ def execute(
 
 _SIGNALS = ('Segmentation fault', 'Aborted', 'Killed')  # what a shell says of a dead program
 _NODE = re.compile(r'^Node: (?P<name>\S+)$', re.MULTILINE)
-_RAISED = re.compile(r'^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(?P<words>.*)$')
+_RAISED = re.compile(
+    r'^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(?P<words>.*)$'
+)
 
 
 def read_crash(path: Path) -> NodeFailure:
@@ -234,7 +237,10 @@ def cause_of(text: str) -> str:
     for match in real:
         if match['words']:
             kind = match['kind'].rpartition('.')[2]
-            told = kind.endswith(('ImageError', 'BrainError')) or kind in ('ValueError', 'RuntimeError')
+            told = kind.endswith(('ImageError', 'BrainError')) or kind in (
+                'ValueError',
+                'RuntimeError',
+            )
             return match['words'] if told else f'{kind}: {match["words"]}'
     return 'an unexpected error; see the crash file'
 

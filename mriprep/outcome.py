@@ -126,9 +126,7 @@ def subject_times(path: Path) -> dict[str, dict[str, float]]:
     return times
 
 
-def _write_table(
-    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
-) -> None:
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, delimiter='\t', lineterminator='\n')
     writer.writeheader()

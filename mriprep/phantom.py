@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mriprep import __version__
 from mriprep.files import write_json, write_text, written_whole
-from mriprep.head_model import Head, whole_head
+from mriprep.head_model import Head, sharp_brain, whole_head
 from mriprep.templates import EMBEDDED_CITATION
 
 if TYPE_CHECKING:
@@ -287,12 +287,12 @@ def _locate(
 
 
 def load_head(template: Template, step: int = 1) -> Head:
-    """Make a head of a stripped template.
+    """Make a head around the brain of a template.
 
     Parameters
     ----------
     template : Template
-        The embedded one, or any other that is stripped and of similar brightness.
+        Must have tissue maps, as the embedded one does.
     step : int
         Keep every `step`-th voxel, smoothed before: small heads for quick tests.
     """
@@ -300,14 +300,16 @@ def load_head(template: Template, step: int = 1) -> Head:
     import numpy as np
     from scipy import ndimage as ndi
 
-    images: list[Any] = [nb.load(path) for path in (template.t1w, template.brain_mask)]
-    t1w, mask = (np.asarray(image.dataobj) for image in images)
-    brain = t1w.astype(np.float32)
-    if step > 1:
-        brain = ndi.gaussian_filter(brain, step / 3)
+    def read(path: Path) -> NDArray[np.float32]:
+        image: Any = nb.load(path)
+        return np.asarray(image.get_fdata(dtype=np.float32))
+
+    mask = read(template.brain_mask) > 0.5
+    brain = sharp_brain(*(read(template.tissue[label]) for label in ('GM', 'WM', 'CSF')))
+    brain = ndi.gaussian_filter(brain, 0.5 if step == 1 else step / 3)
     every = (slice(None, None, step),) * 3
     affine = template.target_grid.matrix @ np.diag([step, step, step, 1.0])
-    return whole_head(brain[every], mask[every] > 0, affine)
+    return whole_head(np.where(mask, brain, 0)[every], mask[every], affine)
 
 
 def image_bytes(volume: NDArray[Any], affine: NDArray[np.float64], code: int = 1) -> bytes:

@@ -161,9 +161,7 @@ def plan_run(
                 sessions.append(found)
             else:
                 issues.extend(found)
-        plans.append(
-            SubjectPlan(subject=subject, sessions=tuple(sessions), issues=tuple(issues))
-        )
+        plans.append(SubjectPlan(subject=subject, sessions=tuple(sessions), issues=tuple(issues)))
     return tuple(plans)
 
 
@@ -226,9 +224,11 @@ def plan_registrations(grids: Iterable[Template]) -> tuple[RegistrationPlan, ...
     grouped: dict[str, list[Template]] = {}
     for grid in grids:
         known = grouped.setdefault(grid.space.label, [])
-        if grid not in known:
+        if grid.resolution not in {other.resolution for other in known}:
             known.append(grid)
-    return tuple(RegistrationPlan(target=known[0], grids=tuple(known)) for known in grouped.values())
+    return tuple(
+        RegistrationPlan(target=known[0], grids=tuple(known)) for known in grouped.values()
+    )
 
 
 def _derivatives(

@@ -33,23 +33,15 @@ _LINEAR = {
 _RIGID = Stage(
     transform='Rigid',
     parameters=(0.1,),
-    iterations=(500, 250),
-    shrink_factors=(8, 4),
-    smoothing_sigmas=(3, 2),
-    **_LINEAR,  # type: ignore[arg-type]
-)
-_RIGID_LAST = Stage(
-    transform='Rigid',
-    parameters=(0.1,),
     iterations=(200, 100),
-    shrink_factors=(4, 2),
-    smoothing_sigmas=(2, 1),
+    shrink_factors=(8, 4),
+    smoothing_sigmas=(4, 2),
     **_LINEAR,  # type: ignore[arg-type]
 )
 _AFFINE = Stage(
     transform='Affine',
     parameters=(0.1,),
-    iterations=(200, 100),
+    iterations=(100, 50),
     shrink_factors=(4, 2),
     smoothing_sigmas=(2, 1),
     **_LINEAR,  # type: ignore[arg-type]
@@ -66,7 +58,8 @@ _SYN = Stage(
     smoothing_sigmas=(3, 2, 1),
 )
 STAGES = {
-    Registration.RIGID: (_RIGID, _RIGID_LAST),
+    # the rigid transform is taken from the affine one, see `mriprep.interfaces.grids.ClosestRigid`
+    Registration.RIGID: (_RIGID, _AFFINE),
     Registration.AFFINE: (_RIGID, _AFFINE),
     Registration.SYN: (_RIGID, _AFFINE, _SYN),
 }
@@ -94,6 +87,7 @@ def stages(transform: Registration) -> dict[str, object]:
         'sigma_units': ['vox'] * len(chosen),
         'convergence_threshold': [stage.convergence for stage in chosen],
         'convergence_window_size': [stage.window for stage in chosen],
+        'use_histogram_matching': [False] * len(chosen),
         'winsorize_lower_quantile': 0.005,
         'winsorize_upper_quantile': 0.995,
     }

@@ -302,7 +302,9 @@ def _dataclass_from_plain(kind: type, value: object, where: str) -> object:
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(sorted(known))}'
+            hint = (
+                f'; did you mean {near[0]!r}?' if near else f'; known: {", ".join(sorted(known))}'
+            )
             raise SettingsError(f'unknown setting {_join(where, key)!r}{hint}')
     return kind(
         **{key: _from_plain(hints[key], item, _join(where, key)) for key, item in value.items()}

@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
-
-_LPS = (-1.0, -1.0, 1.0, 1.0)  # ITK's axes against RAS, homogeneous
 
 
 def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -119,77 +115,5 @@ def _ball_mean(volume: NDArray[np.floating[Any]], affine: ArrayLike, place: Arra
     index = inverse[:3, :3] @ points + inverse[:3, 3:]
     centre = inverse[:3, :3] @ np.asarray(place, float) + inverse[:3, 3]
     if (centre < 0).any() or (centre > np.array(volume.shape) - 1).any():
-        raise ValueError(f'{np.round(place, 1)} mm lies outside the image')
+        raise ValueError(f'{np.round(np.asarray(place, float), 1)} mm lies outside the image')
     return float(ndi.map_coordinates(volume, index, order=1, mode='nearest').mean())
-
-
-def itk_to_ras(kind: str, parameters: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
-    """Write a linear ITK transform as a matrix between RAS coordinates.
-
-    Parameters
-    ----------
-    kind : str
-        ITK's name of the transform, such as ``AffineTransform_double_3_3``.
-    parameters, fixed : float array
-        ITK's parameters (LPS mm, radians) and centre.
-
-    Returns
-    -------
-    (4, 4) float array
-        From RAS mm of the fixed image to RAS mm of the moving image.
-
-    Raises
-    ------
-    ValueError
-        If the transform is not linear.
-    """
-    import numpy as np
-    from scipy.spatial.transform import Rotation
-
-    values, centre = np.asarray(parameters, float), np.asarray(fixed, float)[:3]
-    matrix = np.eye(4)
-    if kind.startswith(('AffineTransform', 'MatrixOffsetTransformBase')):
-        matrix[:3, :3], shift = values[:9].reshape(3, 3), values[9:]
-    elif kind.startswith('Euler3DTransform'):
-        matrix[:3, :3], shift = (
-            Rotation.from_euler('ZXY', values[[2, 0, 1]]).as_matrix(),
-            values[3:],
-        )
-    elif kind.startswith('TranslationTransform'):
-        shift = values
-    else:
-        raise ValueError(f'{kind} is not a linear transform')
-    matrix[:3, 3] = shift + centre - matrix[:3, :3] @ centre if centre.size else shift
-    return np.asarray(np.diag(_LPS) @ matrix @ np.diag(_LPS))
-
-
-def read_linear(path: Path) -> NDArray[np.float64]:
-    """Read a composite of linear transforms from an ITK ``.h5`` file.
-
-    Returns
-    -------
-    (4, 4) float array
-        From RAS mm of the fixed image to RAS mm of the moving image.
-
-    Raises
-    ------
-    ValueError
-        If the file holds anything but linear transforms.
-    """
-    import h5py
-    import numpy as np
-
-    total = np.eye(4)
-    with h5py.File(path, 'r') as file:
-        group = file['TransformGroup']
-        for key in sorted(group, key=int):
-            kind = group[key]['TransformType'][0].decode()
-            if kind.startswith('CompositeTransform'):
-                continue
-            # spelt so by ITK up to 4, then mended
-            names = [name for name in group[key] if name.startswith('Tran') and 'Type' not in name]
-            fixed = next(name for name in names if 'Fixed' in name)
-            free = next(name for name in names if 'Fixed' not in name)
-            # the transform that comes last in the file is applied first
-            total = total @ itk_to_ras(kind, group[key][free][()], group[key][fixed][()])
-    return total

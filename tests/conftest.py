@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nb
@@ -83,3 +85,13 @@ def test_data():
     if not folder or not Path(folder).is_dir():
         pytest.skip('real scans are absent: MRIPREP_TEST_DATA does not name their folder')
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope='session')
+def bids_validator():
+    """The BIDS validator's program, from this environment or ``PATH``."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which('bids-validator-deno', path=beside) or shutil.which('bids-validator-deno')
+    if found is None:
+        pytest.skip('bids-validator-deno is not installed')
+    return found

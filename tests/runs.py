@@ -135,9 +135,9 @@ def whole_run(tmp_path_factory, phantoms) -> SimpleNamespace:
         bids, out, work = root / 'bids', root / 'out', root / 'work'
         write_bids(bids, phantoms)
         spaces = ['T1w', 'MNI152NLin2009aSym:res-2', 'MNI152NLin2009aSym:res-native']
-        linear = quick(root / 'settings')[2:4]
-        options = ['--output-spaces', *spaces, '--random-seed', '7', '--omp-nthreads', '1']
-        options += ['--offline']
+        config, linear = quick(root / 'settings')[:2], quick(root / 'settings')[2:4]
+        options = [*config, '--output-spaces', *spaces, '--random-seed', '7']
+        options += ['--omp-nthreads', '1', '--offline']
         process = start(bids, out, '-w', work, '--nprocs', '2', *options)
         _, errors = process.communicate()
         _KEPT['whole'] = SimpleNamespace(

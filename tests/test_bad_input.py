@@ -182,8 +182,11 @@ def _bad_images(phantom) -> dict[str, tuple[str, bytes, str]]:
     }
 
 
-BAD = 'corrupt cutgz cut zerobytes text flat series zeros nowhere mirror noise'.split()
-GOOD = 'good lost json'.split()
+BAD = [
+    'corrupt', 'cutgz', 'cut', 'zerobytes', 'text', 'flat', 'series', 'zeros', 'nowhere', 'mirror',
+    'noise',
+]  # fmt: skip
+GOOD = ['good', 'lost', 'json']
 
 
 @pytest.fixture(scope='module')
@@ -221,6 +224,8 @@ def test_exit_code_tells_that_some_failed(mixed):
     assert mixed.code == 1
     assert 'Traceback' not in mixed.errors
     assert f'{len(GOOD)} done, {len(BAD)} failed' in mixed.errors
+    told_done = re.findall(r'^\[.+\] sub-(\w+) done', mixed.errors, re.MULTILINE)
+    assert sorted(told_done) == sorted(GOOD)
 
 
 def test_good_subjects_are_complete(mixed):

@@ -7,7 +7,7 @@ from plans import image_record, make_plans, settings_for
 
 from mriprep.issues import Severity
 from mriprep.outcome import Failure
-from mriprep.overview import print_plan, session_summary, write_report
+from mriprep.overview import header_warnings, print_plan, session_summary, write_report
 
 LONG = 'sub-verylonglabel01/ses-afterthesurgery/anat/sub-verylonglabel01_ses-afterthesurgery'
 
@@ -106,14 +106,26 @@ def test_the_summary_of_the_native_space():
     assert session_summary(plan)['output spaces'] == ['T1w']
 
 
-def test_the_native_space_is_told_beside_others():
-    ((plan,),) = (
-        p.sessions
-        for p in make_plans(
-            [image_record('sub-01/anat/sub-01_T1w.nii.gz')], settings_for('A:res-1', 'T1w')
-        )
-    )
-    assert session_summary(plan)['output spaces'] == ['A:res-1', 'T1w']
+@pytest.mark.parametrize(
+    ('text', 'warnings'),
+    [
+        ('{"HeaderWarnings": ["3 voxels were no numbers"]}', ['3 voxels were no numbers']),
+        ('{"A": 1}', []),
+        ('[1, 2]', []),
+        ('{"HeaderW', []),
+        (None, []),
+    ],
+    ids=['some', 'none', 'list', 'damaged', 'absent'],
+)
+def test_what_the_header_audit_warned_of_is_read_from_the_sidecar(tmp_path, plans, text, warnings):
+    session = plans[0].sessions[0]
+    path = tmp_path / 'sub-01/anat/sub-01_run-1_desc-preproc_T1w.json'
+    path.parent.mkdir(parents=True)
+    if text is not None:
+        path.write_text(text)
+    issues = list(header_warnings(tmp_path, session))
+    assert [issue.problem for issue in issues] == warnings
+    assert all(issue.where == session.reference.relative for issue in issues)
 
 
 def told_errors(monkeypatch, tmp_path, plan, failures=()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -156,12 +155,13 @@ def test_data_set_reads_back(tiny_bids, tiny_left_handed_head):
     assert (int(image.header['qform_code']), int(image.header['sform_code'])) == (1, 1)
 
 
-def test_data_set_satisfies_the_validator(tmp_path, tiny_head):
-    if (validator := shutil.which('bids-validator-deno')) is None:
-        pytest.skip('bids-validator-deno is not installed')
+def test_data_set_satisfies_the_validator(tmp_path, tiny_head, bids_validator):
     write_bids(tmp_path, {'01': tiny_head, '02': tiny_head})
     done = subprocess.run(
-        [validator, '--ignoreWarnings', str(tmp_path)], capture_output=True, text=True, check=False
+        [bids_validator, '--ignoreWarnings', str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '[ERROR]' not in done.stdout

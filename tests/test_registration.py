@@ -21,7 +21,7 @@ PER_STAGE = [
 @pytest.mark.parametrize(
     ('transform', 'names'),
     [
-        (Registration.RIGID, {'Rigid'}),
+        (Registration.RIGID, {'Rigid', 'Affine'}),
         (Registration.AFFINE, {'Rigid', 'Affine'}),
         (Registration.SYN, {'Rigid', 'Affine', 'SyN'}),
     ],

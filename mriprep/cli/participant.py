@@ -87,7 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument('--registration', choices=list(Registration), help='default affine')
     what.add_argument('--extractor', choices=list(Extractor), help='what finds the brain')
     what.add_argument('--normalize', choices=list(Normalization), help='default zscore')
-    what.add_argument('--ants', choices=list(AntsSource), help='which ANTs programs; default embedded')
+    what.add_argument(
+        '--ants', choices=list(AntsSource), help='which ANTs programs; default embedded'
+    )
     what.add_argument('--random-seed', type=int, metavar='N', help='seed of the registration')
 
     machine = parser.add_argument_group('this machine')
@@ -101,16 +103,23 @@ def build_parser() -> argparse.ArgumentParser:
         '--clean-workdir', action='store_true', help='delete working files of finished subjects'
     )
     machine.add_argument(
-        '--use-plugin', type=Path, metavar='FILE', help='YAML that names a Nipype plugin (SLURM...)'
+        '--use-plugin',
+        type=Path,
+        metavar='FILE',
+        help='YAML that names a Nipype plugin (SLURM...)',
     )
     machine.add_argument('--offline', action='store_true', help='never use the network')
 
     run = parser.add_argument_group('how it runs')
     run.add_argument('--dry-run', action='store_true', help='print the plan and stop')
     run.add_argument('--reports-only', action='store_true', help='put the reports together again')
-    run.add_argument('--boilerplate-only', action='store_true', help='write the methods text alone')
+    run.add_argument(
+        '--boilerplate-only', action='store_true', help='write the methods text alone'
+    )
     run.add_argument('--write-graph', action='store_true', help='save the workflow as a graph')
-    run.add_argument('--stop-on-first-crash', action='store_true', help='stop at the first failure')
+    run.add_argument(
+        '--stop-on-first-crash', action='store_true', help='stop at the first failure'
+    )
     run.add_argument('--run-uuid', metavar='ID', help='name of the run, for its logs')
     run.add_argument('-v', '--verbose', action='count', default=0, help='more in the log file')
     return parser

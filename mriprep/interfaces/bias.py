@@ -12,7 +12,6 @@ from nipype.interfaces.base import (
     traits,
 )
 
-
 _LARGEST_LOG_FIELD = 1.6  # a factor of 5; coils stay far below
 
 

@@ -179,7 +179,9 @@ def _onto(name, affine, shape):
     volume, own = _read_ras(name)
     if volume.shape == shape and np.allclose(own, affine, atol=1e-3):
         return volume
-    return ndimage.affine_transform(volume, np.linalg.inv(own) @ affine, output_shape=shape, order=1)
+    return ndimage.affine_transform(
+        volume, np.linalg.inv(own) @ affine, output_shape=shape, order=1
+    )
 
 
 def _on_one_grid(names, mask_name):

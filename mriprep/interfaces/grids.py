@@ -1,4 +1,4 @@
-"""Boxes and grids: what is registered, and where results are written."""
+"""Boxes, grids and poses: what is registered, and where results are written."""
 
 from __future__ import annotations
 
@@ -79,4 +79,44 @@ class NativeGrid(SimpleInterface):
         empty = np.zeros(shape, dtype=np.uint8)
         write_image(empty, affine, out_file, dtype='uint8', space_code=4)
         self._results['out_file'] = str(out_file)
+        return runtime
+
+
+class _ClosestRigidInputSpec(BaseInterfaceInputSpec):
+    in_transform = File(exists=True, mandatory=True, desc='affine transform to the template, .h5')
+    in_mask = File(
+        exists=True, mandatory=True, desc='brain mask of the template: where it matters'
+    )
+
+
+class _ClosestRigidOutputSpec(TraitedSpec):
+    forward = File(desc='rigid transform to the template, .h5')
+    inverse = File(desc='the way back')
+
+
+class ClosestRigid(SimpleInterface):
+    """Take from an affine registration what is rigid.
+
+    A rigid transform that maximises mutual information between heads of different size has a
+    flat optimum; the closest rigid to the affine one is determined as well as the affine one.
+    """
+
+    input_spec = _ClosestRigidInputSpec
+    output_spec = _ClosestRigidOutputSpec
+
+    def _run_interface(self, runtime):
+        import nibabel as nb
+        import numpy as np
+
+        from mriprep.images import load, load_mask
+        from mriprep.itk import closest_rigid, read_linear, write_linear
+
+        affine = load(self.inputs.in_mask).affine
+        indices = np.argwhere(load_mask(self.inputs.in_mask)[::4, ::4, ::4]) * 4
+        points = nb.affines.apply_affine(affine, indices)
+        rigid = closest_rigid(read_linear(Path(self.inputs.in_transform)), points)
+        for name, matrix in (('forward', rigid), ('inverse', np.linalg.inv(rigid))):
+            path = Path(runtime.cwd) / f'{name}.h5'
+            write_linear(matrix, path)
+            self._results[name] = str(path)
         return runtime

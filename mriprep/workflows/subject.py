@@ -96,7 +96,9 @@ def _connect_derivatives(
     for derivative in plan.derivatives:
         if derivative.output in _TRANSFORM_PORTS:
             registration = _registration_of(plan, derivative.template)
-            port = f'{template_name(registration)}.outputnode.{_TRANSFORM_PORTS[derivative.output]}'
+            port = (
+                f'{template_name(registration)}.outputnode.{_TRANSFORM_PORTS[derivative.output]}'
+            )
             measured = None
         elif derivative.output not in _NATIVE_PORTS:
             continue

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.ants import ApplyTransforms, Registration
+from nipype.interfaces import ants
 from nipype.pipeline import engine as pe
 
 from mriprep.interfaces.brain import ApplyMask, ZScore
-from mriprep.interfaces.grids import CropToMask, NativeGrid
+from mriprep.interfaces.grids import ClosestRigid, CropToMask, NativeGrid
 from mriprep.plan import RegistrationPlan
 from mriprep.registration import stages
-from mriprep.settings import Normalization, RegistrationSettings, Resources, Settings
+from mriprep.settings import (
+    Normalization,
+    Registration,
+    RegistrationSettings,
+    Resources,
+    Settings,
+)
 from mriprep.templates import Template
 from mriprep.workflows.nodes import buffer, node_name
 
@@ -57,19 +63,28 @@ def init_registration_wf(
         (inputnode, crop, [('brain', 'in_file'), ('brain_mask', 'in_mask')]),
         (crop, register, [('out_file', 'moving_image')]),
         (crop_template, register, [('out_file', 'fixed_image')]),
-        (register, outputnode, [
-            ('composite_transform', 'forward'),
-            ('inverse_composite_transform', 'inverse'),
-        ]),
     ])  # fmt: skip
+    if settings.transform is Registration.RIGID:
+        rigid = pe.Node(ClosestRigid(in_mask=str(target.brain_mask)), name='rigid', mem_gb=0.3)
+        workflow.connect([
+            (register, rigid, [('composite_transform', 'in_transform')]),
+            (rigid, outputnode, [('forward', 'forward'), ('inverse', 'inverse')]),
+        ])  # fmt: skip
+    else:
+        workflow.connect([
+            (register, outputnode, [
+                ('composite_transform', 'forward'),
+                ('inverse_composite_transform', 'inverse'),
+            ]),
+        ])  # fmt: skip
     return workflow
 
 
 def register_interface(
     settings: RegistrationSettings, *, random_seed: int, n_threads: int = 1
-) -> Registration:
+) -> ants.Registration:
     """Set up antsRegistration: ``moving_image`` to ``fixed_image``, both of them brains."""
-    return Registration(
+    return ants.Registration(
         **stages(settings.transform),
         dimension=3,
         float=True,
@@ -113,7 +128,7 @@ def init_resampling_wf(
         'outputnode', 'preproc', 'brain_mask', 'brain', 'zscore', 'zscore_metadata'
     )
     head = pe.Node(
-        ApplyTransforms(
+        ants.ApplyTransforms(
             dimension=3,
             float=True,
             interpolation=settings.registration.interpolation.value,
@@ -123,7 +138,7 @@ def init_resampling_wf(
         mem_gb=0.8,
     )
     mask = pe.Node(
-        ApplyTransforms(dimension=3, interpolation='GenericLabel', output_image='mask.nii'),
+        ants.ApplyTransforms(dimension=3, interpolation='GenericLabel', output_image='mask.nii'),
         name='mask',
         mem_gb=0.8,
     )
