@@ -50,6 +50,7 @@ def here(tmp_path, monkeypatch):
         'entity.json': '{"t1w": {"acquisiton": "mprage"}}',
         'plugin.yml': 'plugin: [Linear\n',
         'no_plugin.yml': 'plugin_args: {}\n',
+        'nonsense.yml': 'plugin: Nonsense\n',
     }.items():
         (tmp_path / name).write_text(text)
     return tmp_path
@@ -82,9 +83,18 @@ def refusal(capsys, *words: str) -> str:
         (['bids', 'out', '--output-spaces', 'MNI 152'], ['MNI 152', 'malformed']),
         (['bids', 'out', '--output-spaces', 'MNI152NLin2009aSym:res-9'], ['res-9', 'res-2']),
         (['bids', 'out', '--config-file', 'syntax.toml'], ['syntax.toml', 'line 1', 'TOML']),
-        (['bids', 'out', '--config-file', 'unknown.toml'], ['unknown.toml', 'transfrom', 'transform']),
-        (['bids', 'out', '--config-file', 'type.toml'], ['type.toml', 'bias.convergence', 'float']),
-        (['bids', 'out', '--config-file', 'choice.toml'], ['choice.toml', 'zscor', 'none, zscore']),
+        (
+            ['bids', 'out', '--config-file', 'unknown.toml'],
+            ['unknown.toml', 'transfrom', 'transform'],
+        ),
+        (
+            ['bids', 'out', '--config-file', 'type.toml'],
+            ['type.toml', 'bias.convergence', 'float'],
+        ),
+        (
+            ['bids', 'out', '--config-file', 'choice.toml'],
+            ['choice.toml', 'zscor', 'none, zscore'],
+        ),
         (['bids', 'out', '--config-file', 'absent.toml'], ['absent.toml', 'No such file']),
         (['bids', 'out', '--bids-filter-file', 'filters.json'], ['filters.json', 'JSON']),
         (['bids', 'out', '--bids-filter-file', 'list.json'], ['list.json', 't1w']),
@@ -97,6 +107,8 @@ def refusal(capsys, *words: str) -> str:
         (['bids', 'out', '-w', 'file/work'], ['file/work', 'work folder', '-w']),
         (['bids', 'out', '--use-plugin', 'plugin.yml'], ['plugin.yml']),
         (['bids', 'out', '--use-plugin', 'no_plugin.yml'], ['no_plugin.yml', 'plugin']),
+        (['bids', 'out', '--use-plugin', 'nonsense.yml'], ['nonsense.yml', 'Nonsense', 'SLURM']),
+        (['bids', 'out', '--run-uuid', '../../evil'], ['--run-uuid', '../../evil']),
         (['bids', 'out', '--nprocs', '0'], ['--nprocs', '0']),
         (['bids', 'out', '--nprocs', 'two'], ['--nprocs', "'two'", '--help']),
         (['bids', 'out', '--nosuchoption'], ['--nosuchoption', '--help']),
@@ -109,6 +121,13 @@ def test_what_can_not_be_started_is_refused(here, tiny_bids, capsys, words, told
         assert word in line
     assert str(here) not in line, 'names are those that the user gave'
     assert not list(here.glob('out/sub-*'))
+
+
+def test_a_graph_without_graphviz_is_refused(here, tiny_bids, capsys, monkeypatch):
+    monkeypatch.setenv('PATH', str(here / 'empty'))
+    line = refusal(capsys, 'bids', 'out', '--write-graph')
+    assert '--write-graph' in line
+    assert 'Graphviz' in line
 
 
 def test_all_images_bad_is_refused(here, tiny_bids, capsys):
@@ -157,7 +176,9 @@ def _bytes(volume, affine, **forms) -> bytes:
 
 def _damaged(whole: bytes) -> bytes:
     middle = len(whole) // 2
-    return whole[:middle] + bytes(255 - b for b in whole[middle : middle + 64]) + whole[middle + 64 :]
+    return (
+        whole[:middle] + bytes(255 - b for b in whole[middle : middle + 64]) + whole[middle + 64 :]
+    )
 
 
 def _bad_images(phantom) -> dict[str, tuple[str, bytes, str]]:
@@ -364,9 +385,7 @@ def test_a_disk_too_small_is_refused_before_the_start(here, tiny_bids, small_dis
 
 
 @pytest.mark.parametrize(('which', 'size_kb'), [('out', 1100), ('work', 8000)])
-def test_a_disk_that_fills_up(
-    here, tiny_bids, small_disk, capsys, monkeypatch, which, size_kb
-):
+def test_a_disk_that_fills_up(here, tiny_bids, small_disk, capsys, monkeypatch, which, size_kb):
     small_disk(size_kb)
     out, work = (here / ('disk' if which == name else 'roomy') / name for name in ('out', 'work'))
     words = [tiny_bids, out, '-w', work, '--participant-label', '01', *quick(here / 'settings')]

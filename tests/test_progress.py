@@ -72,6 +72,12 @@ def test_a_session_that_was_found_done_takes_no_time(progress, clock, stream):
     assert stream.getvalue() == '[1/2] sub-a done (0 s)\n'
 
 
+def test_lines_go_to_the_stderr_of_the_moment(monkeypatch, clock, stream):
+    monkeypatch.setattr('sys.stderr', stream)
+    Progress(total_sessions=1, session_of=lambda node: 'sub-a', clock=clock)('a.stamp', 'end')
+    assert stream.getvalue() == '[1/1] sub-a done (0 s)\n'
+
+
 def test_nodes_of_no_session_are_silent(progress, stream):
     for status in ('start', 'exception', 'end'):
         progress('top.other.stamp', status)

@@ -234,6 +234,19 @@ def test_registration_sees_brains_alone_the_template_fixed(files, tmp_path):
     assert last(inputs_of(graph, '.crop')['in_mask'][0]) == 'extract'
 
 
+@pytest.mark.parametrize('registration', Registration)
+def test_the_transform_that_is_saved_is_the_one_that_is_applied(files, tmp_path, registration):
+    _, workflow = session_wf(
+        files, tmp_path, 'A:res-1', registration={'transform': registration.value}
+    )
+    graph = expanded(workflow)
+    forward = inputs_of(graph, '.save_forward_A_res_1')['in_file']
+    inverse = inputs_of(graph, '.save_inverse_A_res_1')['in_file']
+    assert forward == inputs_of(graph, 'res_1_wf.head')['transforms']
+    assert forward[0] == inverse[0]
+    assert forward[1] != inverse[1]
+
+
 def test_heavy_nodes_say_what_they_need(files, tmp_path):
     _, workflow = session_wf(files, tmp_path, *SPACES['all'])
     found = set()
