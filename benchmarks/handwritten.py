@@ -1,6 +1,6 @@
 """The main job as a script: the same tools in the same order, no Nipype, no checks, no resume.
 
-    python benchmarks/handwritten.py T1W.nii.gz OUT_DIR
+python benchmarks/handwritten.py T1W.nii.gz OUT_DIR
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -22,11 +23,14 @@ from mriprep.settings import Resources, Settings, Space, to_dict, to_toml
 
 if TYPE_CHECKING:
     from mriprep.inventory import Inventory
+    from mriprep.issues import Issue
     from mriprep.templates import Template
 
 __all__ = ['RefusalError', 'RunOptions', 'run']
 
 logger = logging.getLogger('mriprep')
+
+_RUN_ID = re.compile(r'\w[\w.-]*')
 
 # Nipype's cost grows with the square of a graph, so that many sessions run one batch after another.
 SESSIONS_PER_PROCESSOR = 4
@@ -99,7 +103,8 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
     if options.dry_run:
         from mriprep.overview import print_plan
 
-        print_plan(this.plans, finished={s.name for s in this.sessions if is_finished(s, this)})
+        finished = {session.name for session in this.sessions if is_finished(session, this)}
+        print_plan(this.plans, finished=finished, issues=this.inventory.issues)
         return 0
     open_output(this.out_dir, this.inventory, this.versions)
     write_boilerplate(this)
@@ -125,6 +130,10 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
     from mriprep.inventory import InventoryError, take_inventory
     from mriprep.tools import ToolError, activate, versions
 
+    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
+        raise RefusalError(
+            f'--run-uuid {options.run_id!r} names a folder; use letters, digits, "-", "_" and "."'
+        )
     options = check_folders(options)
     try:
         inventory = take_inventory(
@@ -307,7 +316,7 @@ def show(this: Run, failures: Sequence[Failure]) -> None:
     from mriprep.overview import write_report
 
     steps = [step for session in this.sessions for step in session.steps]
-    times = subject_times(this.log_dir / 'timings.tsv')
+    times = subject_times(this.log_dir / 'timings.tsv', SessionNames(this.sessions))
     for plan in this.plans:
         write_report(
             this.out_dir,
@@ -317,7 +326,7 @@ def show(this: Run, failures: Sequence[Failure]) -> None:
             steps=steps,
             versions=this.versions,
             command=shlex.join(this.options.command),
-            times=times.get(plan.subject, {}),
+            times=times.get(f'sub-{plan.subject}', {}),
         )
 
 
@@ -371,13 +380,8 @@ def _conclude(this: Run, failures: Sequence[Failure]) -> int:
     return 1 if failures else 0
 
 
-def _issues(this: Run) -> list[Any]:
-    issues = list(this.inventory.issues)
-    for plan in this.plans:
-        issues += plan.issues
-        for session in plan.sessions:
-            issues += session.issues
-    return issues
+def _issues(this: Run) -> list[Issue]:
+    return [*this.inventory.issues, *(issue for plan in this.plans for issue in plan.all_issues)]
 
 
 def _forecast(todo: Sequence[SessionPlan], this: Run) -> str:

@@ -20,7 +20,7 @@ from mriprep.truth import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -292,13 +292,17 @@ def print_checks(checks: Iterable[Check]) -> None:
         console.print(problem, highlight=False, markup=False, soft_wrap=True)
 
 
-def run_demo(out: Path, options: Iterable[str] = ()) -> int:
+def run_demo(
+    out: Path, main_job: Callable[[Sequence[str]], int], options: Iterable[str] = ()
+) -> int:
     """Build the phantoms, run the main job on them, compare, print.
 
     Parameters
     ----------
     out : Path
         Folder for everything.
+    main_job : callable
+        Takes the words of the command line, returns the exit code.
     options : iterable of str
         More options of the main job.
 
@@ -308,12 +312,10 @@ def run_demo(out: Path, options: Iterable[str] = ()) -> int:
         0 if every check passes, 1 if one fails, the main job's code if it did not start or was
         interrupted.
     """
-    from mriprep.cli import main
-
     print(f'building two heads with known truth in {out / "bids"}', flush=True)
     build(out)
     words = [str(out / 'bids'), str(out / 'derivatives'), 'participant', '-w', str(out / 'work')]
-    code = main([*words, *options])
+    code = main_job([*words, *options])
     if code > 1:
         return code
     checks = compare(out)

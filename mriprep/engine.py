@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,10 @@ from mriprep.settings import Resources, SettingsError
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
+
+_FEWER = 'run fewer steps at a time with a smaller --nprocs'
+WORKER_DIED = f'the worker process was killed, most often for lack of memory; {_FEWER}'
+PROGRAM_DIED = f'the program was killed, most often for lack of memory; {_FEWER}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +67,47 @@ def execution_config(crash_dir: Path, *, stop_on_first_crash: bool) -> dict[str,
     }
 
 
+class _Workers:
+    """Worker processes, each in a pool of its own: one that dies takes no other's task with it."""
+
+    def __init__(self, make_pool: Callable[[], ProcessPoolExecutor]) -> None:
+        self._make_pool = make_pool
+        self._idle: list[ProcessPoolExecutor] = []
+        self._pools: list[ProcessPoolExecutor] = []
+
+    def submit(self, task: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Give a task to an idle worker, the last used first, or to a new one."""
+        while self._idle:
+            pool = self._idle.pop()
+            with contextlib.suppress(BrokenExecutor):  # it died while it was idle
+                return self._start(pool, task, args)
+        self._pools.append(pool := self._make_pool())
+        return self._start(pool, task, args)
+
+    def _start(
+        self, pool: ProcessPoolExecutor, task: Callable[..., Any], args: tuple[Any, ...]
+    ) -> Future[Any]:
+        future = pool.submit(task, *args)
+        future.add_done_callback(lambda _: self._idle.append(pool))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all workers."""
+        for pool in self._pools:
+            pool.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
 def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any:
     """Nipype's MultiProc, which wakes when a worker reports instead of polling.
 
-    A worker that dies (killed for memory, say) fails its node and is replaced; in MultiProc it
-    would hang the run.
+    A worker that dies (killed for memory, say) fails its own node and is replaced; in MultiProc
+    it would hang the run.
     """
     import multiprocessing as mp
-    from concurrent.futures import Future, ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
+    from traceback import format_exception
 
-    from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer
+    import numpy as np
+    from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
 
     context = mp.get_context('forkserver')
     context.set_forkserver_preload(['mriprep.workers'])
@@ -81,38 +116,44 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
         def __init__(self, plugin_args: dict[str, Any]) -> None:
             super().__init__(plugin_args=plugin_args)
             self._reported = threading.Event()
-
-        def _submit_job(self, node: Any, updatehash: bool = False) -> int:
-            try:
-                return int(super()._submit_job(node, updatehash))
-            except BrokenProcessPool:
-                self.pool = ProcessPoolExecutor(
-                    max_workers=self.processors,
+            self.pool: Any = _Workers(
+                lambda: ProcessPoolExecutor(
+                    max_workers=1,
                     initializer=process_initializer,
                     initargs=(self._cwd,),
                     mp_context=context,
                 )
-                return int(super()._submit_job(node, updatehash))
+            )
 
-        def _async_callback(self, args: Future[dict[str, Any]]) -> None:
-            taskid = next((key for key, task in self._task_obj.items() if task is args), None)
+        def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+            self._taskid += 1
+            taskid = int(self._taskid)
+            if getattr(node.interface, 'terminal_output', '') == 'stream':
+                node.interface.terminal_output = 'allatonce'
+            future = self.pool.submit(run_node, node, updatehash, taskid)
+            self._task_obj[taskid] = future
+            future.add_done_callback(lambda done: self._take(taskid, done))
+            return taskid
+
+        def _take(self, taskid: int, done: Future[dict[str, Any]]) -> None:
+            """Keep the result of a task; called in another thread."""
             try:
-                result = args.result()
-            except BaseException as exc:  # noqa: BLE001 - whatever ended the worker
-                # seldom the callback comes before `_task_obj` knows the task
-                taskid = self._taskid if taskid is None else taskid
-                words = 'the worker process died; most often it was killed for lack of memory'
-                result = {
-                    'result': None,
-                    'traceback': [f'RuntimeError: {words} ({type(exc).__name__})\n'],
-                    'taskid': taskid,
-                }
-            self._taskresult[result['taskid']] = result
+                result = done.result()
+            except BrokenExecutor:
+                result = {'result': None, 'traceback': [f'RuntimeError: {WORKER_DIED}\n']}
+            except BaseException as exc:  # noqa: BLE001 - for example, what can't be pickled
+                result = {'result': None, 'traceback': format_exception(exc)}
+            self._taskresult[taskid] = result
             self._reported.set()
 
         def _send_procs_to_workers(self, updatehash: bool = False, graph: Any = None) -> None:
+            def finished() -> int:
+                return int(np.sum(self.proc_done & ~self.proc_pending))
+
+            before = finished()
             super()._send_procs_to_workers(updatehash=updatehash, graph=graph)
-            if self.pending_tasks:
+            # what was done here, in this process, or found done, may have freed other jobs
+            if self.pending_tasks and finished() == before:
                 self._reported.wait(timeout=10)
                 self._reported.clear()
 
@@ -126,7 +167,6 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
             'n_procs': resources.n_procs,
             'memory_gb': resources.mem_gb,
             'raise_insufficient': False,
-            'mp_context': 'forkserver',
             'status_callback': status,
         }
     )
@@ -136,7 +176,7 @@ def end_children() -> None:
     """End every process that this one started, and theirs."""
     import psutil
 
-    children = psutil.Process().children(recursive=True)
+    children = [p for p in psutil.Process().children(recursive=True) if not _is_tracker(p)]
     for child in children:
         _quietly(child.terminate)
     _, alive = psutil.wait_procs(children, timeout=3)
@@ -144,8 +184,17 @@ def end_children() -> None:
         _quietly(child.kill)
 
 
-def _quietly(action: Callable[[], None]) -> None:
+def _is_tracker(process: Any) -> bool:
+    """Whether this is multiprocessing's resource tracker, which ignores SIGTERM and ends last."""
+    import psutil
 
+    try:
+        return any('resource_tracker' in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _quietly(action: Callable[[], None]) -> None:
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -171,7 +220,10 @@ def read_plugin_file(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f'{path}: plugin file must name a plugin, for example "plugin: SLURM" and plugin_args'
         )
-    return {'plugin': values['plugin'], 'plugin_args': dict(values.get('plugin_args') or {})}
+    arguments = values.get('plugin_args') or {}
+    if not isinstance(arguments, Mapping):
+        raise SettingsError(f'{path}: plugin_args must be a table, got {arguments!r}')
+    return {'plugin': values['plugin'], 'plugin_args': dict(arguments)}
 
 
 def execute(
@@ -195,13 +247,20 @@ def execute(
     new = sorted(set(crash_dir.glob('crash-*.txt')) - before)
     if problem is not None and not new:
         raise problem
+    if new and _stops_at_once(workflow) and hasattr(plugin, 'terminate'):
+        plugin.terminate()
     return tuple(read_crash(path) for path in new)
 
 
+def _stops_at_once(workflow: Workflow) -> bool:
+    return bool(workflow.config['execution'].get('stop_on_first_crash') == 'true')
+
+
+_KILLED = re.compile(r'subprocess exited with code (?:-9|137)\.')
 _SIGNALS = ('Segmentation fault', 'Aborted', 'Killed')  # what a shell says of a dead program
 _NODE = re.compile(r'^Node: (?P<name>\S+)$', re.MULTILINE)
 _RAISED = re.compile(
-    r'^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)): ?(?P<words>.*)$'
+    r'^(?P<kind>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit))(?:: ?(?P<words>.*))?$'
 )
 
 
@@ -218,7 +277,7 @@ def cause_of(text: str) -> str:
     """Find the one line in a crash that says what went wrong.
 
     A failed program: the last line it wrote to stderr or stdout. A Python error: the words of the
-    first exception that is not Nipype's own wrapping.
+    last exception, which is ours where a library's was raised before it.
 
     Examples
     --------
@@ -227,6 +286,8 @@ def cause_of(text: str) -> str:
     """
     if 'No space left on device' in text or 'Disk quota exceeded' in text:
         return 'no space left on the disk; make room and give the same command again'
+    if _KILLED.search(text):
+        return PROGRAM_DIED
     lines = text.splitlines()
     program = list(_program_words(lines))
     raised = [match for line in lines if (match := _RAISED.match(line.strip()))]
@@ -234,14 +295,16 @@ def cause_of(text: str) -> str:
     if program:
         informative = [line for line in program if line not in _SIGNALS]
         return (informative or program)[-1]
-    for match in real:
-        if match['words']:
-            kind = match['kind'].rpartition('.')[2]
-            told = kind.endswith(('ImageError', 'BrainError')) or kind in (
-                'ValueError',
-                'RuntimeError',
-            )
-            return match['words'] if told else f'{kind}: {match["words"]}'
+    if real:
+        match = real[-1]
+        kind = match['kind'].rpartition('.')[2]
+        told = kind.endswith(('ImageError', 'BrainError')) or kind in (
+            'ValueError',
+            'RuntimeError',
+        )
+        if words := match['words']:
+            return words if told else f'{kind}: {words}'
+        return kind
     return 'an unexpected error; see the crash file'
 
 

@@ -76,17 +76,19 @@ def load(path: Path | str) -> nb.Nifti1Image:
     return image
 
 
-def load_mask(path: Path | str) -> NDArray[np.bool_]:
-    """Read a mask: True where the image is above one half.
+def load_mask_on(image: nb.Nifti1Image, path: Path | str) -> NDArray[np.bool_]:
+    """Read a mask that lies on the grid of an image.
 
     Raises
     ------
     ImageError
-        If the file can't be read.
+        If the file can't be read, or its grid is another one.
     """
     import numpy as np
 
-    return np.asanyarray(load(path).dataobj) > 0.5
+    mask = load(path)
+    same_grid(image, mask)
+    return np.asanyarray(mask.dataobj) > 0.5
 
 
 def same_grid(first: nb.Nifti1Image, second: nb.Nifti1Image) -> None:

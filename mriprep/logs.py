@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,9 @@ def hide_places(text: str, places: Mapping[str, str]) -> str:
     """
     for folder in sorted(places, key=len, reverse=True):
         if len(folder) > 1:
-            text = text.replace(folder, places[folder])
+            # whole names only: /home/jo is not the beginning of /home/jolanda
+            pattern = rf'(?<![\w.-]){re.escape(folder)}(?![\w-]|\.\w)'
+            text = re.sub(pattern, places[folder], text)
     return text
 
 
@@ -68,6 +71,8 @@ def log_to(path: str | Path, *, level: int = logging.INFO) -> None:
         target = logging.getLogger(name)
         for old in tuple(target.handlers):
             target.removeHandler(old)
+            if isinstance(old, logging.FileHandler):
+                old.close()
         target.setLevel(level)
         target.propagate = False
     for name in ('mriprep', 'nipype'):

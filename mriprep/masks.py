@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,14 +11,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice, slice]:
+def bounding_box(
+    mask: NDArray[np.bool_], margin: int | Sequence[int] = 0
+) -> tuple[slice, slice, slice]:
     """Smallest box that holds a mask, widened by a margin within the volume.
 
     Parameters
     ----------
     mask : (I, J, K) bool array
     margin
-        Voxels added on each side.
+        Voxels added on each side; one number, or one for each axis.
 
     Raises
     ------
@@ -31,13 +34,14 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice
     >>> bounding_box(mask, margin=1)
     (slice(1, 4, None), slice(0, 4, None), slice(3, 5, None))
     """
+    margins = (margin,) * 3 if isinstance(margin, int) else tuple(margin)
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         hits = np.flatnonzero(mask.any(axis=others))
         if hits.size == 0:
             raise ValueError('the mask is empty')
-        start, stop = max(0, int(hits[0]) - margin), int(hits[-1]) + 1 + margin
+        start, stop = max(0, int(hits[0]) - margins[axis]), int(hits[-1]) + 1 + margins[axis]
         box.append(slice(start, min(mask.shape[axis], stop)))
     return box[0], box[1], box[2]
 

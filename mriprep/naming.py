@@ -8,20 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
+from typing import TypeVar
 
 from mriprep.settings import Space
 
-# Order of entities in a file name: BIDS schema 1.10, rules/entities.yaml, as far as
-# anatomical images and their derivatives use it.
+# Order of entities in a file name: BIDS schema 1.10, rules/entities.yaml; `from`, `to` and `mode`
+# as the NiPreps place them.
 ENTITY_ORDER = (
-    'sub', 'ses', 'sample', 'task', 'acq', 'ce', 'trc', 'rec', 'dir', 'run', 'mod', 'echo',
-    'flip', 'inv', 'mt', 'part', 'proc', 'from', 'to', 'mode', 'space', 'chunk', 'seg', 'res',
-    'label', 'desc',
+    'sub', 'ses', 'sample', 'task', 'tracksys', 'acq', 'nuc', 'voi', 'ce', 'trc', 'stain', 'rec',
+    'dir', 'run', 'mod', 'echo', 'flip', 'inv', 'mt', 'part', 'proc', 'hemi', 'from', 'to', 'mode',
+    'space', 'split', 'recording', 'chunk', 'atlas', 'seg', 'scale', 'res', 'den', 'label', 'desc',
 )  # fmt: skip
 
 # Files that BIDS has no rule for.
 BIDSIGNORE = ('*.html', 'logs/', 'figures', '*_xfm.*')
+
+
+AnyPath = TypeVar('AnyPath', bound=PurePath)
 
 
 class Output(StrEnum):
@@ -194,7 +198,7 @@ def stamp_path(subject: str, session: str | None) -> PurePosixPath:
     return PurePosixPath('logs') / 'finished' / f'{name}.json'
 
 
-def sidecar_path(path: PurePosixPath) -> PurePosixPath:
+def sidecar_path(path: AnyPath) -> AnyPath:
     """JSON file that describes an image or a transform.
 
     Examples

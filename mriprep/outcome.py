@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,19 +109,27 @@ def write_timings(path: Path, seconds: Mapping[str, float]) -> None:
     _write_table(path, ('node', 'seconds'), rows)
 
 
-def subject_times(path: Path) -> dict[str, dict[str, float]]:
-    """Read ``timings.tsv`` back: seconds of each step, by subject label; {} without a file."""
+def subject_times(
+    path: Path, session_of: Callable[[str], str | None]
+) -> dict[str, dict[str, float]]:
+    """Read ``timings.tsv`` back: seconds of each step, by ``sub-X``; {} without a file.
+
+    Parameters
+    ----------
+    path
+        The table.
+    session_of
+        Gives the name of the session (``sub-X ses-Y``) that a node belongs to.
+    """
     times: dict[str, dict[str, float]] = {}
     if not path.exists():
         return times
     with path.open(encoding='utf-8', newline='') as stream:
         for row in csv.DictReader(stream, delimiter='\t'):
-            words = row['node'].split('.')
-            session = next((word for word in words if word.startswith('sub_')), None)
+            session = session_of(row['node'])
             if session is not None:
-                subject = session.split('_')[1]
-                steps = times.setdefault(subject, {})
-                step = words[-1]
+                steps = times.setdefault(session.split(' ')[0], {})
+                step = row['node'].rpartition('.')[2]
                 steps[step] = steps.get(step, 0.0) + float(row['seconds'])
     return times
 
@@ -130,5 +138,8 @@ def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str,
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, delimiter='\t', lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    # tables of BIDS have no quotes: neither tabs nor line breaks inside a value
+    writer.writerows(
+        {key: ' '.join(str(value).split()) for key, value in row.items()} for row in rows
+    )
     write_text(stream.getvalue(), path)

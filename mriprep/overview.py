@@ -12,7 +12,12 @@ from mriprep.outcome import Failure
 from mriprep.plan import SessionPlan, Step, SubjectPlan
 
 
-def print_plan(plans: Iterable[SubjectPlan], *, finished: Collection[str] = ()) -> None:
+def print_plan(
+    plans: Iterable[SubjectPlan],
+    *,
+    finished: Collection[str] = (),
+    issues: Iterable[Issue] = (),
+) -> None:
     """Print what would be done: images, steps, spaces, outputs, issues, rough price.
 
     Parameters
@@ -21,6 +26,8 @@ def print_plan(plans: Iterable[SubjectPlan], *, finished: Collection[str] = ()) 
         From `mriprep.plan.plan_run`.
     finished
         Names of sessions that are done already.
+    issues
+        What is wrong with the data set as a whole.
     """
     from rich.console import Console
     from rich.table import Table
@@ -36,7 +43,7 @@ def print_plan(plans: Iterable[SubjectPlan], *, finished: Collection[str] = ()) 
             session.name,
             session.reference.relative,
             ' x '.join(f'{size:.2f}' for size in session.reference.zooms_mm),
-            ', '.join(_spaces(session)) or 'T1w',
+            ', '.join(_spaces(session)),
             str(len(session.derivatives)),
             time,
             f'{price.memory_gb:.1f} GB',
@@ -46,13 +53,20 @@ def print_plan(plans: Iterable[SubjectPlan], *, finished: Collection[str] = ()) 
     if sessions:
         _print_steps(console, sessions[0].steps)
         _print_outputs(console, sessions[0])
-    for plan in plans:
-        for issue in (*plan.issues, *(i for s in plan.sessions for i in s.issues)):
-            console.print(f'{issue.severity.value}: {issue}', markup=False, highlight=False)
+    told = [*issues, *(issue for plan in plans for issue in plan.all_issues)]
+    for issue in told:
+        console.print(
+            f'{issue.severity.value}: {issue}', markup=False, highlight=False, soft_wrap=True
+        )
     todo = [session for session in sessions if session.name not in finished]
     seconds = sum(session.estimate.seconds for session in todo)
     disk = sum(session.estimate.disk_mb for session in todo)
-    refused = sum(1 for plan in plans for issue in plan.issues if issue.severity is Severity.ERROR)
+    refused = len({
+        (issue.subject, issue.session)
+        for plan in plans
+        for issue in plan.issues
+        if issue.severity is Severity.ERROR
+    })  # fmt: skip
     console.print(
         f'{len(sessions)} sessions, {len(todo)} to do, {refused} refused; '
         f'about {seconds / 60:.0f} min on two processors, {disk / 1000:.1f} GB'
@@ -79,9 +93,11 @@ def _print_outputs(console: object, session: SessionPlan) -> None:
 
 
 def _spaces(session: SessionPlan) -> list[str]:
-    return [
+    spaces = [
         str(grid.space) for registration in session.registrations for grid in registration.grids
     ]
+    # the native grid is always written; being asked for, it is z-scored too
+    return [*spaces, 'T1w'] if session.derivative(Output.ZSCORE) or not spaces else spaces
 
 
 def write_report(
@@ -114,7 +130,7 @@ def write_report(
     issues += [issue for session in plan.sessions for issue in header_warnings(out_dir, session)]
     errors: list[Issue | str] = [
         *(_as_issue(failure) for failure in failures),
-        *(issue for issue in issues if issue.severity is not Severity.ERROR),
+        *issues,
     ]
     return write_subject_report(
         out_dir,
@@ -141,7 +157,8 @@ def header_warnings(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
         record = json.loads((out_dir / sidecar_path(preproc.path)).read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return
-    for words in record.get('HeaderWarnings', ()):
+    warnings = record.get('HeaderWarnings') if isinstance(record, dict) else None
+    for words in warnings or ():
         yield Issue(
             severity=Severity.WARNING,
             where=session.reference.relative,
@@ -159,7 +176,7 @@ def session_summary(session: SessionPlan) -> dict[str, object]:
         'T1w image': reference.relative,
         'shape': reference.shape,
         'zooms_mm': reference.zooms_mm,
-        'output spaces': _spaces(session) or ['T1w'],
+        'output spaces': _spaces(session),
     }
     if session.passed_over:
         out['T1w images left out'] = [image.relative for image in session.passed_over]

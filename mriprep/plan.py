@@ -15,7 +15,6 @@ from mriprep.naming import Output, output_path
 from mriprep.settings import (
     BiasSettings,
     Normalization,
-    Registration,
     Settings,
     Space,
 )
@@ -113,6 +112,11 @@ class SubjectPlan:
     subject: str
     sessions: tuple[SessionPlan, ...]
     issues: tuple[Issue, ...] = ()  # of sessions that can't be processed
+
+    @property
+    def all_issues(self) -> tuple[Issue, ...]:
+        """Those of its sessions too."""
+        return (*self.issues, *(issue for session in self.sessions for issue in session.issues))
 
 
 def session_name(subject: str, session: str | None) -> str:
@@ -306,7 +310,7 @@ def _steps(
                 version=ants,
                 parameters={
                     'transform': settings.registration.transform.value,
-                    'metric': registration_metric(settings.registration.transform),
+                    'metric': 'mutual information',
                     'random_seed': settings.random_seed,
                 },
                 space=registration.label,
@@ -343,11 +347,6 @@ def bias_parameters(bias: BiasSettings) -> dict[str, object]:
         'convergence': bias.convergence,
         'spline_distance_mm': bias.spline_distance_mm,
     }
-
-
-def registration_metric(transform: Registration) -> str:
-    """Name the similarity metric of a registration."""
-    return 'mutual information'
 
 
 def _estimate(

@@ -26,7 +26,7 @@ class Progress:
 
     total_sessions: int
     session_of: Callable[[str], str | None]
-    stream: TextIO = sys.stderr
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
     clock: Callable[[], float] = time.monotonic
     _live: Any = None
     _task: Any = None
@@ -72,7 +72,7 @@ class Progress:
             if session not in self._failed:
                 self._failed.add(session)
                 self._finish(session, f'failed at {step}')
-        elif step == 'stamp':
+        elif step == 'stamp' and session not in self._failed:
             self._finish(session, 'done')
 
     def _finish(self, session: str, how: str) -> None:

@@ -104,8 +104,8 @@ def dataset_description(
     source: dict[str, str] = {}
     if inventory.doi:
         source['DOI'] = inventory.doi
-    if inventory.urls:
-        source['URL'] = inventory.urls[0]
+    if url := _url(inventory):
+        source['URL'] = url
     return {
         'Name': f'mriprep: {inventory.name}',
         'BIDSVersion': BIDS_VERSION,
@@ -126,13 +126,19 @@ def raw_link(inventory: Inventory, out_dir: Path) -> str:
     if inventory.doi:
         doi = inventory.doi.removeprefix('doi:').removeprefix('https://doi.org/')
         return f'https://doi.org/{doi}'
-    if inventory.urls:
-        return inventory.urls[0]
+    if url := _url(inventory):
+        return url
     root, out = inventory.root.resolve(), out_dir.resolve()
     common = Path(os.path.commonpath([root, out]))
-    if common in (Path('/'), *Path.home().parents):
+    homes = (Path('/home'), Path('/Users'), *Path.home().parents)
+    if common in (Path('/'), *homes):
         return quote(root.name)
     return quote(Path(os.path.relpath(root, out)).as_posix())
+
+
+def _url(inventory: Inventory) -> str | None:
+    """First link of the data set's ``ReferencesAndLinks``, which may hold any text."""
+    return next((url for url in inventory.urls if url.startswith(('http://', 'https://'))), None)
 
 
 def source_uri(image: ImageRecord) -> str:
@@ -169,7 +175,8 @@ def _sources(derivative: Derivative, plan: SessionPlan) -> Iterable[str]:
 
 def _template_uri(template: Template) -> str:
     name = (template.reference or template.t1w).name
-    return f'tpl-{template.space.name}/{name}'
+    cohort = f'/cohort-{template.space.cohort}' if template.space.cohort else ''
+    return f'tpl-{template.space.name}{cohort}/{name}'
 
 
 def _steps(derivative: Derivative, plan: SessionPlan) -> Iterable[Step]:

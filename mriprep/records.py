@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mriprep.headers import BriefHeader, HeaderError, header_findings, read_header
 from mriprep.issues import Issue, Severity
+from mriprep.naming import ENTITY_ORDER
 from mriprep.sidecars import (
     entity_sort_key,
     natural,
@@ -171,7 +172,8 @@ def _name_findings(relative: str) -> list[_Finding]:
     name, folders = split_name(relative), relative.split('/')[:-1]
     lies_in = [folder for folder in folders[:2] if folder.startswith(('sub-', 'ses-'))]
     named = [f'{key}-{name.entities[key]}' for key in ('sub', 'ses') if key in name.entities]
-    if not name.regular or lies_in != named:
+    unknown = [key for key in name.entities if key not in ENTITY_ORDER]
+    if not name.regular or lies_in != named or unknown:
         problem = 'the name does not follow BIDS, or contradicts the folders it lies in'
         remedy = f'rename it to sub-<label>[_ses-<label>][_<key>-<value>...]_{name.suffix}'
         return [(Severity.ERROR, relative, problem, remedy)]

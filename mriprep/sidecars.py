@@ -13,10 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-_ENTITY_ORDER = (  # noqa: SIM905
-    'sample task tracksys acq nuc voi ce trc stain rec dir run mod echo flip inv mt part proc '
-    'hemi space split recording chunk atlas seg scale res den label desc'
-).split()
+from mriprep.naming import ENTITY_ORDER
+
+_ORDER = tuple(key for key in ENTITY_ORDER if key not in ('sub', 'ses'))
 _LABEL = re.compile('[A-Za-z0-9+]+')
 
 
@@ -57,14 +56,14 @@ def natural(text: str) -> tuple[tuple[int, str], ...]:
 
 def ordered_entities(entities: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Entities in the order of the BIDS schema, without ``sub`` and ``ses``."""
-    rank = {key: place for place, key in enumerate(_ENTITY_ORDER)}
+    rank = {key: place for place, key in enumerate(_ORDER)}
     keys = sorted(set(entities) - {'sub', 'ses'}, key=lambda key: (rank.get(key, 99), key))
     return tuple((key, entities[key]) for key in keys)
 
 
 def entity_sort_key(entities: Mapping[str, str]) -> tuple[object, ...]:
     """Sort key over names: by each entity in BIDS order, absent before present, 2 before 10."""
-    return tuple(natural(entities.get(key, '')) for key in _ENTITY_ORDER)
+    return tuple(natural(entities.get(key, '')) for key in _ORDER)
 
 
 def sidecar_finder(root: Path) -> Callable[[str], tuple[str, ...]]:

@@ -117,10 +117,12 @@ def test_times_come_back_by_subject_and_step(tmp_path):
         },
     )
     assert read_table(path)[0] == ['node', 'seconds']
-    times = subject_times(path)
-    assert set(times) == {'01', '02'}
-    assert times['01']['extract'] == pytest.approx(11.25, abs=0.02)
+    names = {'sub_01_ses_a_wf': 'sub-01 ses-a', 'sub_01_ses_b_wf': 'sub-01 ses-b'}
+    names['sub_02_wf'] = 'sub-02'
+    times = subject_times(path, lambda node: names[node.split('.')[1]])
+    assert set(times) == {'sub-01', 'sub-02'}
+    assert times['sub-01']['extract'] == pytest.approx(11.25, abs=0.02)
 
 
 def test_times_of_a_run_without_a_table_are_none(tmp_path):
-    assert subject_times(tmp_path / 'timings.tsv') == {}
+    assert subject_times(tmp_path / 'timings.tsv', str) == {}

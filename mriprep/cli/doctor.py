@@ -10,13 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mriprep.cli.parser import Parser
+
 if TYPE_CHECKING:
     from mriprep.doctor import Finding
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='mriprep doctor',
         description='Look at this machine: programs, packages, weights, templates, processors, '
         'memory, disk. Uses no network. Exit code 0 if a run with default settings can start, '

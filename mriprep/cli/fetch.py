@@ -6,13 +6,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from mriprep.cli.parser import Parser
+
 if TYPE_CHECKING:
     from mriprep.settings import Space
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of this command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='mriprep fetch',
         description='Get the templates of output spaces from TemplateFlow and keep them in '
         'TEMPLATEFLOW_HOME, so that later runs need no network. The embedded template and the '

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mriprep.cli.parser import Parser
 from mriprep.settings import (
     AntsSource,
     Extractor,
@@ -24,13 +25,6 @@ from mriprep.settings import (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argparse whose errors are one plain line."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f'mriprep: {message}; see mriprep --help\n')
-
-
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from mriprep import __version__
@@ -44,12 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
     from mriprep.cli import COMMANDS
 
     commands = '\n'.join(f'  mriprep {name:8} {text}' for name, text in COMMANDS.items())
-    parser = _Parser(
+    parser = Parser(
         prog='mriprep',
         description='Prepare structural head MRI: from BIDS to derivatives and a report.',
         epilog=f'other commands (each has its own --help):\n{commands}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument('bids_dir', type=Path, help='folder of the raw BIDS data set')
     parser.add_argument('out_dir', type=Path, help='folder for the derivatives')
@@ -84,11 +77,19 @@ def build_parser() -> argparse.ArgumentParser:
         help='NAME[:cohort-N][:res-N|:res-native] of TemplateFlow, or T1w; '
         'default MNI152NLin2009aSym:res-1, which needs no network',
     )  # fmt: skip
-    what.add_argument('--registration', choices=list(Registration), help='default affine')
-    what.add_argument('--extractor', choices=list(Extractor), help='what finds the brain')
-    what.add_argument('--normalize', choices=list(Normalization), help='default zscore')
     what.add_argument(
-        '--ants', choices=list(AntsSource), help='which ANTs programs; default embedded'
+        '--registration', choices=[str(kind) for kind in Registration], help='default affine'
+    )
+    what.add_argument(
+        '--extractor', choices=[str(kind) for kind in Extractor], help='what finds the brain'
+    )
+    what.add_argument(
+        '--normalize', choices=[str(kind) for kind in Normalization], help='default zscore'
+    )
+    what.add_argument(
+        '--ants',
+        choices=[str(kind) for kind in AntsSource],
+        help='which ANTs programs; default embedded',
     )
     what.add_argument('--random-seed', type=int, metavar='N', help='seed of the registration')
 

@@ -36,10 +36,10 @@ class SampleForBias(SimpleInterface):
         import numpy as np
 
         from mriprep.bias import lattice_around
-        from mriprep.images import load, load_mask, write_image
+        from mriprep.images import load, load_mask_on, write_image
 
         image = load(self.inputs.in_file)
-        mask = load_mask(self.inputs.in_mask)
+        mask = load_mask_on(image, self.inputs.in_mask)
         lattice = lattice_around(mask, image.header.get_zooms()[:3], self.inputs.voxel_mm)
         head = np.asanyarray(image.dataobj)[lattice.slices]
         affine = lattice.affine(image.affine)
@@ -69,10 +69,10 @@ class CorrectBias(SimpleInterface):
         import numpy as np
 
         from mriprep.bias import lattice_around, spread
-        from mriprep.images import load, load_mask, write_like
+        from mriprep.images import load, load_mask_on, write_like
 
         image = load(self.inputs.in_file)
-        mask = load_mask(self.inputs.in_mask)
+        mask = load_mask_on(image, self.inputs.in_mask)
         lattice = lattice_around(mask, image.header.get_zooms()[:3], self.inputs.voxel_mm)
         samples = load(self.inputs.in_field).get_fdata(dtype=np.float32)
         field = spread(np.log(samples), lattice, image.shape)

@@ -71,13 +71,12 @@ class ApplyMask(SimpleInterface):
     def _run_interface(self, runtime):
         import numpy as np
 
-        from mriprep.images import load, load_mask, same_grid, write_like
+        from mriprep.images import load, load_mask_on, write_like
         from mriprep.intensity import apply_mask
 
         image = load(self.inputs.in_file)
-        same_grid(image, load(self.inputs.in_mask))
         out_file = Path(runtime.cwd) / 'masked.nii'
-        mask = load_mask(self.inputs.in_mask)
+        mask = load_mask_on(image, self.inputs.in_mask)
         write_like(image, apply_mask(image.get_fdata(dtype=np.float32), mask), out_file)
         self._results['out_file'] = str(out_file)
         return runtime
@@ -96,13 +95,12 @@ class ZScore(SimpleInterface):
     def _run_interface(self, runtime):
         import numpy as np
 
-        from mriprep.images import load, load_mask, same_grid, write_like
+        from mriprep.images import load, load_mask_on, write_like
         from mriprep.intensity import zscore, zscore_parameters
 
         image = load(self.inputs.in_file)
-        same_grid(image, load(self.inputs.in_mask))
         volume = image.get_fdata(dtype=np.float32)
-        parameters = zscore_parameters(volume, load_mask(self.inputs.in_mask))
+        parameters = zscore_parameters(volume, load_mask_on(image, self.inputs.in_mask))
         out_file = Path(runtime.cwd) / 'zscore.nii'
         write_like(image, zscore(volume, parameters), out_file)
         self._results['out_file'] = str(out_file)

@@ -94,12 +94,14 @@ class Stamp(SimpleInterface):
 
     def _run_interface(self, runtime):
         from mriprep.files import write_json
+        from mriprep.naming import sidecar_path
 
         base = Path(self.inputs.base_directory)
-        sizes = {
-            Path(name).relative_to(base).as_posix(): Path(name).stat().st_size
-            for name in self.inputs.in_files
-        }
+        sizes = {}
+        for name in map(Path, self.inputs.in_files):
+            sidecar = sidecar_path(name)
+            for path in (name, sidecar) if sidecar.exists() else (name,):
+                sizes[path.relative_to(base).as_posix()] = path.stat().st_size
         out_file = base / self.inputs.path
         out_file.parent.mkdir(parents=True, exist_ok=True)
         write_json({'Fingerprint': self.inputs.fingerprint, 'Files': sizes}, out_file)

@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 class _CropInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='image')
     in_mask = File(exists=True, mandatory=True, desc='mask on the same grid')
-    margin_mm = traits.Float(10.0, usedefault=True, desc='kept around the mask')
+    margin_mm = traits.Float(5.0, usedefault=True, desc='kept around the mask')
 
 
 class _CropOutputSpec(TraitedSpec):
@@ -32,15 +32,14 @@ class CropToMask(SimpleInterface):
     def _run_interface(self, runtime):
         import numpy as np
 
-        from mriprep.images import load, load_mask, same_grid, write_image
+        from mriprep.images import load, load_mask_on, write_image
         from mriprep.intensity import apply_mask
         from mriprep.masks import bounding_box
 
         image = load(self.inputs.in_file)
-        same_grid(image, load(self.inputs.in_mask))
-        mask = load_mask(self.inputs.in_mask)
-        margin = round(self.inputs.margin_mm / min(image.header.get_zooms()[:3]))
-        box = bounding_box(mask, margin)
+        mask = load_mask_on(image, self.inputs.in_mask)
+        zooms = image.header.get_zooms()[:3]
+        box = bounding_box(mask, [round(self.inputs.margin_mm / zoom) for zoom in zooms])
         brain = apply_mask(image.get_fdata(dtype=np.float32)[box], mask[box])
         affine = image.affine.copy()
         affine[:3, 3] = image.affine[:3] @ [*(part.start for part in box), 1]
@@ -108,12 +107,12 @@ class ClosestRigid(SimpleInterface):
         import nibabel as nb
         import numpy as np
 
-        from mriprep.images import load, load_mask
+        from mriprep.images import load
         from mriprep.itk import closest_rigid, read_linear, write_linear
 
-        affine = load(self.inputs.in_mask).affine
-        indices = np.argwhere(load_mask(self.inputs.in_mask)[::4, ::4, ::4]) * 4
-        points = nb.affines.apply_affine(affine, indices)
+        mask = load(self.inputs.in_mask)
+        indices = np.argwhere(np.asanyarray(mask.dataobj)[::4, ::4, ::4] > 0.5) * 4
+        points = nb.affines.apply_affine(mask.affine, indices)
         rigid = closest_rigid(read_linear(Path(self.inputs.in_transform)), points)
         for name, matrix in (('forward', rigid), ('inverse', np.linalg.inv(rigid))):
             path = Path(runtime.cwd) / f'{name}.h5'

@@ -152,6 +152,8 @@ def _connect_figures(
                 workflow.connect(core_wf, f'{NATIVE_WF}.outputnode.conformed', drawn, 'in_before')
                 connect(drawn, 'in_after', of(Output.PREPROC))
                 connect(drawn, 'in_mask', of(Output.BRAIN_MASK))
+                if not bias:
+                    connect(drawn, 'in_zscore', of(Output.ZSCORE))
             case Output.REGISTRATION_FIGURE:
                 grid = _registration_of(plan, derivative.template).grids[0]
                 drawn = _figure_node(OverlayFigure(), derivative)

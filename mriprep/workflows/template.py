@@ -8,7 +8,7 @@ from nipype.pipeline import engine as pe
 from mriprep.interfaces.brain import ApplyMask, ZScore
 from mriprep.interfaces.grids import ClosestRigid, CropToMask, NativeGrid
 from mriprep.plan import RegistrationPlan
-from mriprep.registration import stages
+from mriprep.registration import stages, threads
 from mriprep.settings import (
     Normalization,
     Registration,
@@ -53,10 +53,11 @@ def init_registration_wf(
         name='crop_template',
         mem_gb=0.4,
     )
+    n_threads = threads(settings.transform, resources.n_threads)
     register = pe.Node(
-        register_interface(settings, random_seed=random_seed, n_threads=resources.n_threads),
+        register_interface(settings, random_seed=random_seed, n_threads=n_threads),
         name='register',
-        n_procs=resources.n_threads,
+        n_procs=n_threads,
         mem_gb=1.5,
     )
     workflow.connect([

@@ -15,6 +15,7 @@ from oblique import oblique_affine
 from mriprep.interfaces.derivatives import SaveDerivative, Stamp
 
 PATH = 'sub-01/anat/sub-01_desc-preproc_T1w.nii.gz'
+SIDECAR = PATH.replace('.nii.gz', '.json')
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_a_deleted_derivative_comes_back_on_the_next_run(out_dir, head, tmp_path
         saved.unlink()
 
 
-def test_the_stamp_holds_each_file_with_its_size(out_dir, head):
+def test_the_stamp_holds_each_file_and_sidecar_with_its_size(out_dir, head):
     saved = save(out_dir, head)
     stamp = Stamp(
         in_files=[saved], base_directory=out_dir, path='logs/finished/sub-01.json', fingerprint='f'
@@ -168,7 +169,10 @@ def test_the_stamp_holds_each_file_with_its_size(out_dir, head):
     assert written == out_dir / 'logs/finished/sub-01.json'
     assert json.loads(written.read_text()) == {
         'Fingerprint': 'f',
-        'Files': {PATH: saved.stat().st_size},
+        'Files': {
+            PATH: saved.stat().st_size,
+            SIDECAR: (out_dir / SIDECAR).stat().st_size,
+        },
     }
 
 
