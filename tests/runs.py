@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,11 +50,18 @@ def stand_ins(folder: Path, n4: str) -> dict[str, str]:
     return {'PATH': f'{folder}{os.pathsep}{os.environ["PATH"]}'}
 
 
-def run(bids: Path, out: Path, *words: str | Path) -> int:
-    """Run the participant level in this process; warnings that are not ours don't fail a node."""
+@contextlib.contextmanager
+def warnings_of_others_ignored() -> Iterator[None]:
+    """Only warnings that mriprep's own modules give are errors."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         warnings.filterwarnings('error', module='mriprep')
+        yield
+
+
+def run(bids: Path, out: Path, *words: str | Path) -> int:
+    """Run the participant level in this process."""
+    with warnings_of_others_ignored():
         return main([str(bids), str(out), 'participant', *map(str, words)])
 
 

@@ -239,7 +239,7 @@ def checks_of(value):
 )
 def test_exit_code(job, value, code, tmp_path, monkeypatch):
     called = []
-    monkeypatch.setattr('mriprep.cli.main', lambda words: called.append(words) or job)
+    monkeypatch.setattr('mriprep.cli.participant.main', lambda words: called.append(words) or job)
     monkeypatch.setattr(demo, 'build', lambda out: (out / 'truth').mkdir(parents=True))
     monkeypatch.setattr(demo, 'compare', checks_of(value))
     out = tmp_path / 'out'

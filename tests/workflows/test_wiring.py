@@ -23,7 +23,7 @@ from mriprep.workflows.template import init_template_wf
 
 RESOURCES = Resources(n_procs=4, n_threads=3, mem_gb=8)
 HEAVY = {'extract', 'n4', 'register', 'head', 'mask', 'conform', 'correct'}
-THREADED = {'extract', 'n4', 'register'}
+THREADED = {'extract', 'n4'}
 
 SPACES = {
     'native': ('T1w',),
@@ -262,6 +262,16 @@ def test_heavy_nodes_say_what_they_need(files, tmp_path):
             assert node.n_procs == 1
             assert node.inputs.num_threads == 1, name
     assert found == HEAVY
+
+
+@pytest.mark.parametrize('kind', Registration)
+def test_a_linear_registration_runs_on_one_thread_so_that_it_repeats(files, tmp_path, kind):
+    _, workflow = session_wf(
+        files, tmp_path, *SPACES['one'], registration={'transform': kind.value}
+    )
+    (node,) = (node for name, node in nodes(workflow).items() if last(name) == 'register')
+    expected = RESOURCES.n_threads if kind is Registration.SYN else 1
+    assert node.n_procs == node.inputs.num_threads == expected
 
 
 def test_no_node_needs_more_than_a_small_machine_has(files, tmp_path):
