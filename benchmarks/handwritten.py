@@ -116,7 +116,7 @@ def save(out_dir: Path, name: str, array: np.ndarray, affine: np.ndarray) -> Non
 
 def crop(volume: np.ndarray, mask: np.ndarray, affine: np.ndarray, path: Path) -> None:
     """Write the box around a brain."""
-    box = bounding_box(mask, 10)
+    box = bounding_box(mask, 5)
     own = affine.copy()
     own[:3, 3] = affine[:3] @ [*(part.start for part in box), 1]
     write_image(apply_mask(volume[box], mask[box]), own, path, dtype='float32', space_code=1)
