@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from mriprep.folders import RefusalError, check_folders, forbid_full_disk, open_output
 from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
 from mriprep.plan import SessionPlan, SubjectPlan, plan_run
-from mriprep.settings import Resources, Settings, Space, to_dict, to_toml
+from mriprep.settings import Resources, Settings, Space, to_toml
+from mriprep.stamps import fingerprint, is_finished
 
 if TYPE_CHECKING:
     from mriprep.inventory import Inventory
@@ -89,6 +90,14 @@ class Run:
         """All sessions, in order."""
         return [session for plan in self.plans for session in plan.sessions]
 
+    def fingerprint(self, session: SessionPlan) -> str:
+        """Identify what the derivatives of a session depend on."""
+        return fingerprint(session, self.settings, self.versions)
+
+    def is_finished(self, session: SessionPlan) -> bool:
+        """Whether nothing is left to do for a session."""
+        return is_finished(session, self.out_dir, self.fingerprint(session))
+
 
 def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
     """Run the participant level; return the exit code.
@@ -103,7 +112,7 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
     if options.dry_run:
         from mriprep.overview import print_plan
 
-        finished = {session.name for session in this.sessions if is_finished(session, this)}
+        finished = {session.name for session in this.sessions if this.is_finished(session)}
         print_plan(this.plans, finished=finished, issues=this.inventory.issues)
         return 0
     open_output(this.out_dir, this.inventory, this.versions)
@@ -180,7 +189,7 @@ def compute(this: Run) -> list[Failure]:
     from mriprep.engine import Timings
     from mriprep.progress import Progress
 
-    todo = [session for session in this.sessions if not is_finished(session, this)]
+    todo = [session for session in this.sessions if not this.is_finished(session)]
     if len(todo) < len(this.sessions):
         say(f'{len(this.sessions) - len(todo)} of {len(this.sessions)} sessions are finished')
     if not todo:
@@ -220,7 +229,7 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
             Sink(
                 out_dir=this.out_dir,
                 version=this.versions['mriprep'],
-                fingerprint=fingerprint(session, this),
+                fingerprint=this.fingerprint(session),
             ),
         )
         top.add_nodes([part])
@@ -236,7 +245,7 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
     by_name = {session_wf_name(session): session for session in batch}
     if this.options.clean_workdir:
         for name, session in by_name.items():
-            if is_finished(session, this):
+            if this.is_finished(session):
                 shutil.rmtree(this.work_dir / top.name / name, ignore_errors=True)
     return [failure_of(item, by_name) for item in failed]
 
@@ -261,53 +270,6 @@ class SessionNames:
     def __call__(self, node: str) -> str | None:
         """Name the session, or None."""
         return next((self._names[part] for part in node.split('.') if part in self._names), None)
-
-
-def fingerprint(session: SessionPlan, this: Run) -> str:
-    """Identify what a session's derivatives depend on: input, settings, version, templates.
-
-    The input is told by its size and its last 64 kB, which hold the checksum of a gzip file;
-    it may move.
-    """
-    import hashlib
-
-    path = session.reference.path
-    size = path.stat().st_size
-    with path.open('rb') as stream:
-        stream.seek(max(0, size - 65536))
-        tail = stream.read()
-    checksums = {
-        str(grid.space): sorted(grid.sha256.items())
-        for registration in session.registrations
-        for grid in registration.grids
-    }
-    parts = (
-        session.reference.relative,
-        size,
-        hashlib.sha256(tail).hexdigest(),
-        to_dict(this.settings),
-        [this.versions.get(name) for name in ('mriprep', 'ANTs', 'deepbet')],
-        checksums,
-    )
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def is_finished(session: SessionPlan, this: Run) -> bool:
-    """Whether everything that is planned for a session stands there, made from the same things."""
-    from mriprep.naming import stamp_path
-
-    stamp = this.out_dir / stamp_path(session.subject, session.session)
-    try:
-        record = json.loads(stamp.read_text(encoding='utf-8'))
-        files = record['Files']
-        planned = {str(item.path) for item in session.derivatives}
-        return (
-            record['Fingerprint'] == fingerprint(session, this)
-            and planned <= set(files)
-            and all((this.out_dir / name).stat().st_size == size for name, size in files.items())
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
 
 
 def show(this: Run, failures: Sequence[Failure]) -> None:

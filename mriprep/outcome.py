@@ -14,7 +14,7 @@ from mriprep.issues import Severity
 from mriprep.plan import SessionPlan, SubjectPlan, session_name
 
 if TYPE_CHECKING:
-    from mriprep.engine import NodeFailure
+    from mriprep.crashes import NodeFailure
 
 _NEXT_STEP = {
     'conform': 'look at the image and its header, repair or exclude it, and run again',

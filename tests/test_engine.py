@@ -16,9 +16,9 @@ from nipype import config as nipype_config
 from nipype.interfaces.base import BaseInterfaceInputSpec, CommandLine, SimpleInterface, traits
 from nipype.pipeline import engine as pe
 
+from mriprep.crashes import cause_of
 from mriprep.engine import (
     Timings,
-    cause_of,
     configure,
     execute,
     execution_config,

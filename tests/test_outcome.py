@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from plans import image_record, make_plans, plan_one, settings_for
 
-from mriprep.engine import NodeFailure
+from mriprep.crashes import NodeFailure
 from mriprep.issues import Severity
 from mriprep.outcome import (
     Failure,
