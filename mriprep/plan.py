@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from mriprep.inventory import ImageRecord, Inventory
 from mriprep.issues import Issue, Severity
 from mriprep.naming import Output, output_path
+from mriprep.registration import metric_words
 from mriprep.settings import (
     BiasSettings,
     Normalization,
@@ -310,7 +311,7 @@ def _steps(
                 version=ants,
                 parameters={
                     'transform': settings.registration.transform.value,
-                    'metric': 'mutual information',
+                    'metric': metric_words(settings.registration.transform),
                     'random_seed': settings.random_seed,
                 },
                 space=registration.label,

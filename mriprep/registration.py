@@ -49,11 +49,11 @@ _AFFINE = Stage(
 _SYN = Stage(
     transform='SyN',
     parameters=(0.1, 3.0, 0.0),
-    metric='MI',
-    bins_or_radius=32,
+    metric='CC',
+    bins_or_radius=2,
     sampling=None,
     sampling_rate=None,
-    iterations=(100, 70, 20),
+    iterations=(100, 50, 10),
     shrink_factors=(8, 4, 2),
     smoothing_sigmas=(3, 2, 1),
 )
@@ -63,6 +63,19 @@ STAGES = {
     Registration.AFFINE: (_RIGID, _AFFINE),
     Registration.SYN: (_RIGID, _AFFINE, _SYN),
 }
+
+
+METRICS = {'MI': 'mutual information', 'CC': 'cross-correlation'}
+
+
+def metric_words(transform: Registration) -> str:
+    """Name the metrics of a registration, in the order of its stages.
+
+    >>> metric_words(Registration.SYN)
+    'mutual information, then cross-correlation'
+    """
+    names = dict.fromkeys(METRICS[stage.metric] for stage in STAGES[transform])
+    return ', then '.join(names)
 
 
 def threads(transform: Registration, available: int) -> int:

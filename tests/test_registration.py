@@ -46,7 +46,7 @@ def test_antsregistration_gets_each_stage_with_its_own_words(transform, make_nif
     line = AntsRegistration(fixed_image=image, moving_image=image, **stages(transform)).cmdline
     given = re.findall(r'--transform (\w+)\[', line)
     assert given == [stage.transform for stage in STAGES[transform]]
-    metrics = re.findall(r'--metric MI\[([^]]*)\]', line)
+    metrics = re.findall(r'--metric (?:MI|CC)\[([^]]*)\]', line)
     sampled = [metric.split(',')[4:] for metric in metrics]
     assert [(words[0].strip() if words else None) for words in sampled] == [
         stage.sampling for stage in STAGES[transform]
