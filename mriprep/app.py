@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -121,11 +123,15 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
         return 0
     for issue in _issues(this):
         print(f'mriprep: {issue.severity.value}: {issue}', file=sys.stderr)
-    failures = list(planned_failures(this.plans))
+    failures = list(planned_failures(this.plans, this.inventory.issues))
     if not this.sessions:
         raise RefusalError(
-            f'{options.bids_dir}: no session can be processed; '
-            + (failures[0].line if failures else 'there is no T1w image')
+            f'{options.bids_dir.name}: no session can be processed; '
+            + (
+                f'{failures[0].where}: {failures[0].cause}; {failures[0].next_step}'
+                if failures
+                else 'there is no T1w image'
+            )
         )
     start_logs(this)
     if not options.reports_only:
@@ -136,6 +142,7 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
 
 def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Run:
     """Check folders, look at the data set, find templates and tools, plan."""
+    from mriprep.engine import read_plugin_file
     from mriprep.inventory import InventoryError, take_inventory
     from mriprep.tools import ToolError, activate, versions
 
@@ -144,6 +151,12 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
             f'--run-uuid {options.run_id!r} names a folder; use letters, digits, "-", "_" and "."'
         )
     options = check_folders(options)
+    if options.plugin_file is not None:
+        read_plugin_file(options.plugin_file)
+    if options.write_graph and shutil.which('dot') is None:
+        raise RefusalError(
+            '--write-graph: the program "dot" is not on PATH; install Graphviz, or leave it out'
+        )
     try:
         inventory = take_inventory(
             options.bids_dir,
@@ -157,7 +170,11 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
         raise RefusalError(str(exc)) from exc
     tools = {'mriprep': _own_version(), **versions()}
     work_dir = options.work_dir or Path.cwd() / 'work'
-    templates = find_templates(settings, work_dir, offline=options.offline)
+    with contextlib.ExitStack() as stack:
+        cache = work_dir / 'templates'
+        if options.dry_run:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mriprep-')))
+        templates = find_templates(settings, cache, offline=options.offline)
     return Run(
         options=options,
         settings=settings,
@@ -170,13 +187,13 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
     )
 
 
-def find_templates(settings: Settings, work_dir: Path, *, offline: bool) -> dict[Space, Template]:
+def find_templates(settings: Settings, cache: Path, *, offline: bool) -> dict[Space, Template]:
     """Find the template of each output space."""
     from mriprep.templates import TemplateError, find_template
 
     try:
         return {
-            space: find_template(space, work_dir / 'templates', offline)
+            space: find_template(space, cache, offline)
             for space in settings.output_spaces
             if not space.is_native
         }
@@ -194,8 +211,8 @@ def compute(this: Run) -> list[Failure]:
         say(f'{len(this.sessions) - len(todo)} of {len(this.sessions)} sessions are finished')
     if not todo:
         return []
-    say(_forecast(todo, this))
     forbid_full_disk(this.out_dir, this.work_dir, todo)
+    say(_forecast(todo, this))
     failures: list[Failure] = []
     size = max(SESSIONS_PER_BATCH, SESSIONS_PER_PROCESSOR * this.resources.n_procs)
     timings = Timings()
@@ -308,14 +325,16 @@ def write_boilerplate(this: Run) -> None:
 def start_logs(this: Run) -> None:
     """Open the run's folder: settings and log file."""
     from mriprep.files import write_text
-    from mriprep.logs import places_of, start_log
+    from mriprep.logs import hide_places, places_of, start_log
+    from mriprep.tables import without_paths
 
     this.log_dir.mkdir(parents=True, exist_ok=True)
     write_text(to_toml(this.settings), this.log_dir / 'settings.toml')
     places = places_of(bids=this.options.bids_dir, out=this.out_dir, work=this.work_dir)
     level = logging.DEBUG if this.options.verbose else logging.INFO
     start_log(this.log_dir / 'mriprep.log', places, level=level)
-    logger.info('mriprep %s: %s', this.versions['mriprep'], shlex.join(this.options.command))
+    command = without_paths(hide_places(shlex.join(this.options.command), places))
+    logger.info('mriprep %s: %s', this.versions['mriprep'], command)
     for name, version in this.versions.items():
         logger.info('%s %s', name, version)
     for issue in _issues(this):
@@ -362,8 +381,12 @@ def _read_filters(path: Path | None) -> dict[str, Any] | None:
         return None
     try:
         filters = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as exc:
-        raise RefusalError(f'{path}: BIDS filter file can not be read as JSON ({exc})') from exc
+    except OSError as exc:
+        raise RefusalError(
+            f'{path}: BIDS filter file can not be read ({exc.strerror}); check the path'
+        ) from exc
+    except ValueError as exc:
+        raise RefusalError(f'{path}: BIDS filter file is not JSON ({exc}); correct it') from exc
     if not isinstance(filters, dict):
         raise RefusalError(f'{path}: BIDS filter file must hold an object like {{"t1w": {{...}}}}')
     return filters

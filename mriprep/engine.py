@@ -202,7 +202,7 @@ def read_plugin_file(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
         words = ' '.join(str(exc).split())
-        raise SettingsError(f'{path}: plugin file can not be read ({words})') from exc
+        raise SettingsError(f'{path}: plugin file can not be read ({words}); correct it') from exc
     if not isinstance(values, Mapping) or not isinstance(values.get('plugin'), str):
         raise SettingsError(
             f'{path}: plugin file must name a plugin, for example "plugin: SLURM" and plugin_args'
@@ -210,6 +210,13 @@ def read_plugin_file(path: Path) -> dict[str, Any]:
     arguments = values.get('plugin_args') or {}
     if not isinstance(arguments, Mapping):
         raise SettingsError(f'{path}: plugin_args must be a table, got {arguments!r}')
+    from nipype.pipeline import plugins
+
+    if not hasattr(plugins, f'{values["plugin"]}Plugin'):
+        known = sorted(name.removesuffix('Plugin') for name in dir(plugins) if 'Plugin' in name)
+        raise SettingsError(
+            f'{path}: Nipype has no plugin {values["plugin"]!r}; known: {", ".join(known)}'
+        )
     return {'plugin': values['plugin'], 'plugin_args': dict(arguments)}
 
 

@@ -91,7 +91,7 @@ def forbid_full_disk(out_dir: Path, work_dir: Path, todo: Sequence[SessionPlan])
         free_mb = shutil.disk_usage(folder).free / 1e6
         if free_mb < mb:
             raise RefusalError(
-                f'{folder}: the {what} folder has {free_mb:.0f} MB free and a session needs about '
+                f'{folder.name}: the {what} folder has {free_mb:.0f} MB free and a session needs about '
                 f'{mb:.0f} MB; make room or choose another disk'
             )
 

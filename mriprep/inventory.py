@@ -80,17 +80,16 @@ def take_inventory(
     if relatives and session_labels:
         relatives = _in_sessions(relatives, session_labels)
     if not relatives:
-        raise InventoryError(_nothing_found(bids_dir, participant_labels, groups, suffixes))
+        raise InventoryError(_nothing_found(bids_dir.name, participant_labels, groups, suffixes))
     images = read_images(root, relatives)
     lacking = [subject for subject in subjects if subject not in {i.subject for i in images}]
     severity = Severity.ERROR if participant_labels else Severity.WARNING
     issues += [*filter_issues, *(_without_image(s, suffixes, severity) for s in lacking)]
-    doi, links = description.get('DatasetDOI'), description.get('ReferencesAndLinks')
+    doi = description.get('DatasetDOI')
     return Inventory(
         root=root,
         name=str(description.get('Name') or root.name),
         doi=doi if isinstance(doi, str) and doi else None,
-        urls=tuple(map(str, links)) if isinstance(links, list) else (),
         images=images,
         issues=tuple(issues),
         participants=read_participants(root),
@@ -267,16 +266,16 @@ def _in_sessions(relatives: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 
 def _nothing_found(
-    bids_dir: Path, participants: Sequence[str], groups: Mapping[str, Any], suffixes: Sequence[str]
+    name: str, participants: Sequence[str], groups: Mapping[str, Any], suffixes: Sequence[str]
 ) -> str:
     what = ' or '.join(suffixes)
     if groups:
-        return f'{bids_dir}: no {what} image passes the BIDS filters; check --bids-filter-file'
+        return f'{name}: no {what} image passes the BIDS filters; check --bids-filter-file'
     if participants:
         labels = ', '.join(label.removeprefix('sub-') for label in participants[:5])
-        return f'{bids_dir}: no {what} image of participant {labels}; check --participant-label'
+        return f'{name}: no {what} image of participant {labels}; check --participant-label'
     return (
-        f'{bids_dir}: no {what} image; give the root folder of a BIDS dataset, '
+        f'{name}: no {what} image; give the root folder of a BIDS dataset, '
         f'with files like sub-01/anat/sub-01_{suffixes[0]}.nii.gz'
     )
 

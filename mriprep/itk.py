@@ -1,4 +1,4 @@
-"""Linear transforms between ITK's files and 4x4 matrices in RAS mm."""
+"""ITK's transform files, and linear transforms as 4x4 matrices in RAS mm."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's axes point left, posterior, superior
+_OF_THE_MACHINE = ('OSName', 'OSVersion')  # written by ITK into every file
 
 
 def itk_to_ras(kind: str, parameters: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
@@ -107,6 +108,28 @@ def write_linear(matrix: ArrayLike, path: Path) -> None:
             group.create_dataset('TransformType', data=[kind], dtype=text)
         group['TransformFixedParameters'] = np.zeros(3)
         group['TransformParameters'] = parameters
+
+
+def copy_transform(source: Path, path: Path) -> None:
+    """Copy an ITK ``.h5`` transform without what tells time and machine.
+
+    Equal transforms give equal bytes; ITK and nitransforms read the copy as they read the source.
+    """
+    import h5py
+
+    with (
+        written_whole(path) as beside,
+        h5py.File(source) as given,
+        h5py.File(beside, 'w') as kept,
+    ):
+
+        def copy(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Group):
+                kept.create_group(name)
+            elif name not in _OF_THE_MACHINE:
+                kept.create_dataset(name, data=item[()], dtype=item.dtype, track_times=False)
+
+        given.visititems(copy)
 
 
 def closest_rigid(affine: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:

@@ -53,13 +53,17 @@ def places_of(**folders: Path | None) -> dict[str, str]:
     return places
 
 
+# Nipype puts the user's name into the names of crash files
+_USER = re.compile(r'(crash-\d{8}-\d{6}-)\S+?-(?=\w+-[0-9a-f]{8}-)')
+
+
 class _Formatter(logging.Formatter):
     def __init__(self, places: Mapping[str, str]) -> None:
         super().__init__('%(asctime)s %(levelname)s %(message)s')
         self._places = places
 
     def format(self, record: logging.LogRecord) -> str:
-        return hide_places(super().format(record), self._places)
+        return _USER.sub(r'\1', hide_places(super().format(record), self._places))
 
 
 def log_to(path: str | Path, *, level: int = logging.INFO) -> None:

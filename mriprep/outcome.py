@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mriprep.files import write_text
-from mriprep.issues import Severity
+from mriprep.issues import Issue, Severity
 from mriprep.plan import SessionPlan, SubjectPlan, session_name
 
 if TYPE_CHECKING:
@@ -43,21 +43,30 @@ class Failure:
         return f'{name}, {self.step}: {self.cause}; {self.next_step}'
 
 
-def planned_failures(plans: Iterable[SubjectPlan]) -> Iterator[Failure]:
+def planned_failures(
+    plans: Iterable[SubjectPlan], dataset_issues: Iterable[Issue] = ()
+) -> Iterator[Failure]:
     """Tell the sessions that could not be planned, one line each."""
+    for issue in dataset_issues:
+        if issue.severity is Severity.ERROR and issue.subject is not None:
+            yield _failure_of_issue(issue, issue.subject)
     for plan in plans:
         told = set()
         for issue in plan.issues:
             if issue.severity is Severity.ERROR and issue.session not in told:
                 told.add(issue.session)
-                yield Failure(
-                    subject=plan.subject,
-                    session=issue.session,
-                    step='read',
-                    where=issue.where,
-                    cause=issue.problem,
-                    next_step=issue.remedy,
-                )
+                yield _failure_of_issue(issue, plan.subject)
+
+
+def _failure_of_issue(issue: Issue, subject: str) -> Failure:
+    return Failure(
+        subject=subject,
+        session=issue.session,
+        step='read',
+        where=issue.where,
+        cause=issue.problem,
+        next_step=issue.remedy,
+    )
 
 
 def failure_of(failed: NodeFailure, sessions: Mapping[str, SessionPlan]) -> Failure:

@@ -104,8 +104,6 @@ def dataset_description(
     source: dict[str, str] = {}
     if inventory.doi:
         source['DOI'] = inventory.doi
-    if url := _url(inventory):
-        source['URL'] = url
     return {
         'Name': f'mriprep: {inventory.name}',
         'BIDSVersion': BIDS_VERSION,
@@ -118,7 +116,9 @@ def dataset_description(
 
 
 def raw_link(inventory: Inventory, out_dir: Path) -> str:
-    """Say where the source data set is: its DOI, its URL, or the way from the output folder.
+    """Say where the source data set is: its DOI, or the way from the output folder.
+
+    Its ``ReferencesAndLinks`` are no help: most of them are papers.
 
     A way that climbs to the root of the file system or through a home folder would tell whose
     machine it was; then the name of the folder stands alone.
@@ -126,19 +126,12 @@ def raw_link(inventory: Inventory, out_dir: Path) -> str:
     if inventory.doi:
         doi = inventory.doi.removeprefix('doi:').removeprefix('https://doi.org/')
         return f'https://doi.org/{doi}'
-    if url := _url(inventory):
-        return url
     root, out = inventory.root.resolve(), out_dir.resolve()
     common = Path(os.path.commonpath([root, out]))
     homes = (Path('/home'), Path('/Users'), *Path.home().parents)
     if common in (Path('/'), *homes):
         return quote(root.name)
     return quote(Path(os.path.relpath(root, out)).as_posix())
-
-
-def _url(inventory: Inventory) -> str | None:
-    """First link of the data set's ``ReferencesAndLinks``, which may hold any text."""
-    return next((url for url in inventory.urls if url.startswith(('http://', 'https://'))), None)
 
 
 def source_uri(image: ImageRecord) -> str:

@@ -62,7 +62,6 @@ class Inventory:
     root: Path  # absolute
     name: str
     doi: str | None = None
-    urls: tuple[str, ...] = ()
     images: tuple[ImageRecord, ...] = ()  # in BIDS order
     issues: tuple[Issue, ...] = ()  # of the dataset and of subjects; images carry their own
     participants: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)

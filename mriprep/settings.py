@@ -244,7 +244,9 @@ def read_config(path: Path) -> dict[str, object]:
     try:
         values = tomllib.loads(path.read_text(encoding='utf-8'))
     except OSError as exc:
-        raise SettingsError(f'{path}: config file can not be read ({exc.strerror})') from exc
+        raise SettingsError(
+            f'{path}: config file can not be read ({exc.strerror}); check the path'
+        ) from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise SettingsError(
             f'{path}: not a TOML file ({exc}); compare with the settings.toml of a run in logs/'

@@ -360,10 +360,10 @@ def test_provenance_of_the_dataset(dataset):
     assert take_inventory(dataset.root).doi is None
     dataset.json(
         'dataset_description.json',
-        {'Name': 'N', 'DatasetDOI': 'doi:10.1/x', 'ReferencesAndLinks': ['https://x.org']},
+        {'Name': 'N', 'DatasetDOI': 'doi:10.1/x'},
     )
     inventory = take_inventory(dataset.root)
-    assert (inventory.doi, inventory.urls) == ('doi:10.1/x', ('https://x.org',))
+    assert inventory.doi == 'doi:10.1/x'
 
 
 @pytest.mark.parametrize('content', [None, b'{"Name": ', b''])

@@ -218,21 +218,8 @@ def test_no_user_name_is_told_by_a_run_whose_own_home_is_elsewhere(monkeypatch):
             'https://doi.org/10.18112/openneuro.ds1.v1']
 )  # fmt: skip
 def test_a_doi_goes_before_everything(doi):
-    inventory = make_inventory((), doi=doi, urls=('https://example.org',))
+    inventory = make_inventory((), doi=doi)
     assert raw_link(inventory, Path('/out')) == 'https://doi.org/10.18112/openneuro.ds1.v1'
-
-
-def test_a_url_goes_before_a_path():
-    inventory = make_inventory((), urls=('https://example.org/ds',))
-    assert raw_link(inventory, Path('/out')) == 'https://example.org/ds'
-
-
-def test_a_reference_to_a_paper_is_not_a_link():
-    """``ReferencesAndLinks``, where the inventory's urls come from, may hold any text."""
-    inventory = make_inventory((), root=Path('/x/ds'), urls=('Doe et al. (2010), Brain 3:1',))
-    assert raw_link(inventory, Path('/x/out')) == '../ds'
-    source = dataset_description(inventory, Path('/x/out'), '1', {}).get('SourceDatasets', [{}])
-    assert 'Doe et al. (2010), Brain 3:1' not in strings(source)
 
 
 def test_the_description_names_tools_and_container(monkeypatch):

@@ -40,6 +40,7 @@ class SaveDerivative(SimpleInterface):
         from traits.api import Undefined
 
         from mriprep.files import copy_whole, write_json
+        from mriprep.itk import copy_transform
         from mriprep.naming import sidecar_path
 
         path = PurePosixPath(self.inputs.path)
@@ -52,7 +53,9 @@ class SaveDerivative(SimpleInterface):
         # the sidecar first: an image that stands there is always described
         if sidecar:
             write_json(sidecar, base / sidecar_path(path))
-        if self.inputs.dtype is None:
+        if path.suffix == '.h5':
+            copy_transform(Path(self.inputs.in_file), out_file)
+        elif self.inputs.dtype is None:
             copy_whole(Path(self.inputs.in_file), out_file)
         else:
             self._save_image(out_file)

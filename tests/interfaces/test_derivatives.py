@@ -7,12 +7,14 @@ import json
 import resource
 from pathlib import Path
 
+import h5py
 import nibabel as nb
 import numpy as np
 import pytest
 from oblique import oblique_affine
 
 from mriprep.interfaces.derivatives import SaveDerivative, Stamp
+from mriprep.itk import read_linear, write_linear
 
 PATH = 'sub-01/anat/sub-01_desc-preproc_T1w.nii.gz'
 SIDECAR = PATH.replace('.nii.gz', '.json')
@@ -93,12 +95,21 @@ def test_without_metadata_there_is_no_sidecar(out_dir, make_nifti, tmp_path):
     assert names(out_dir) == ['sub-01/figures/a.svg']
 
 
-def test_a_transform_is_copied_to_the_byte(out_dir, tmp_path):
-    (tmp_path / 'xfm.h5').write_bytes(bytes(range(256)))
+def test_a_transform_keeps_its_matrix_and_forgets_time_and_machine(out_dir, tmp_path):
+    matrix = np.diag([1.1, 0.9, 1.0, 1.0])
+    matrix[:3, 3] = 5, -6, 7
     path = 'sub-01/anat/sub-01_from-T1w_to-A_mode-image_xfm.h5'
-    saved = save(out_dir, tmp_path / 'xfm.h5', path=path, dtype=None)
+    contents = []
+    for system in ('Linux 6.1', 'Linux 6.2'):
+        write_linear(matrix, tmp_path / 'xfm.h5')
+        with h5py.File(tmp_path / 'xfm.h5', 'a') as file:
+            file.create_dataset('OSVersion', data=[system], dtype=h5py.string_dtype('ascii'))
+        saved = save(out_dir, tmp_path / 'xfm.h5', path=path, dtype=None)
+        contents.append(saved.read_bytes())
     assert saved == out_dir / path
-    assert saved.read_bytes() == bytes(range(256))
+    assert contents[0] == contents[1]
+    assert b'Linux' not in contents[0]
+    np.testing.assert_array_equal(read_linear(saved), matrix)
     assert path.replace('.h5', '.json') in names(out_dir)
 
 
