@@ -142,7 +142,7 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
 
 def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Run:
     """Check folders, look at the data set, find templates and tools, plan."""
-    from mriprep.engine import read_plugin_file
+    from mriprep.engine import read_plugin_file, warm_up
     from mriprep.inventory import InventoryError, take_inventory
     from mriprep.tools import ToolError, activate, versions
 
@@ -153,6 +153,8 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
     options = check_folders(options)
     if options.plugin_file is not None:
         read_plugin_file(options.plugin_file)
+    if _computes_for_sure(options):
+        warm_up()
     if options.write_graph and shutil.which('dot') is None:
         raise RefusalError(
             '--write-graph: the program "dot" is not on PATH; install Graphviz, or leave it out'
@@ -185,6 +187,13 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
         run_id=options.run_id or f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}',
         work_dir=work_dir,
     )
+
+
+def _computes_for_sure(options: RunOptions) -> bool:
+    """Whether workers will be needed: then they start while the data set is looked at."""
+    idle = options.dry_run or options.reports_only or options.boilerplate_only
+    resumes = (options.out_dir / 'logs' / 'finished').exists()
+    return options.plugin_file is None and not idle and not resumes
 
 
 def find_templates(settings: Settings, cache: Path, *, offline: bool) -> dict[Space, Template]:
@@ -251,7 +260,9 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
         )
         top.add_nodes([part])
     config = engine.execution_config(
-        crash_dir, stop_on_first_crash=this.options.stop_on_first_crash
+        crash_dir,
+        stop_on_first_crash=this.options.stop_on_first_crash,
+        poll_s=0 if this.options.plugin_file is None else 2,
     )
     engine.configure(top, config)
     if this.options.write_graph:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,15 +38,28 @@ class Timings:
         self.report(node.fullname, status)
 
 
-def execution_config(crash_dir: Path, *, stop_on_first_crash: bool) -> dict[str, dict[str, str]]:
-    """Nipype's options for one run."""
+def execution_config(
+    crash_dir: Path, *, stop_on_first_crash: bool, poll_s: float = 0
+) -> dict[str, dict[str, str]]:
+    """Nipype's options for one run.
+
+    Parameters
+    ----------
+    crash_dir
+        Where crash files go.
+    stop_on_first_crash
+        Whether one failed node ends the run.
+    poll_s
+        Seconds between two looks at the jobs of a plugin that can't tell when one is done;
+        `make_plugin` makes one that can.
+    """
     return {
         'execution': {
             'crashdump_dir': str(crash_dir),
             'crashfile_format': 'txt',
             'check_version': 'false',
             'hash_method': 'timestamp',
-            'poll_sleep_duration': '0.05',
+            'poll_sleep_duration': str(poll_s),
             'remove_unnecessary_outputs': 'true',
             'stop_on_first_crash': str(stop_on_first_crash).lower(),
             'use_relative_paths': 'false',
@@ -84,20 +99,37 @@ class _Workers:
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
+def _worker_context() -> Any:
+    import multiprocessing as mp
+
+    context = mp.get_context('forkserver')
+    context.set_forkserver_preload(['mriprep.preload'])
+    return context
+
+
+def warm_up() -> None:
+    """Start importing what workers need, in a process beside this one."""
+    from multiprocessing.forkserver import ensure_running
+
+    _worker_context()
+    ensure_running()
+
+
 def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any:
     """Nipype's MultiProc, which wakes when a worker reports instead of polling.
 
     A worker that dies (killed for memory, say) fails its own node and is replaced; in MultiProc
     it would hang the run.
     """
-    import multiprocessing as mp
     from traceback import format_exception
 
+    import networkx as nx
     import numpy as np
-    from nipype.pipeline.plugins.multiproc import MultiProcPlugin, process_initializer, run_node
+    from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-    context = mp.get_context('forkserver')
-    context.set_forkserver_preload(['mriprep.workers'])
+    from mriprep.workers import start
+
+    context = _worker_context()
 
     class EventProc(MultiProcPlugin):  # type: ignore[misc]
         def __init__(self, plugin_args: dict[str, Any]) -> None:
@@ -106,11 +138,21 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
             self.pool: Any = _Workers(
                 lambda: ProcessPoolExecutor(
                     max_workers=1,
-                    initializer=process_initializer,
-                    initargs=(self._cwd,),
+                    initializer=start,
+                    initargs=(self._cwd, dict(os.environ)),
                     mp_context=context,
                 )
             )
+
+        def _generate_dependency_list(self, graph: Any) -> None:
+            """Rank the nodes: session after session, and first what most others wait for."""
+            super()._generate_dependency_list(graph)
+            parts = enumerate(nx.weakly_connected_components(graph))
+            part = {node: number for number, nodes in parts for node in nodes}
+            self._rank = [(part[node], -len(nx.descendants(graph, node))) for node in self.procs]
+
+        def _sort_jobs(self, jobids: Any, scheduler: str | None = 'tsort') -> Any:
+            return sorted(jobids, key=lambda job: self._rank[job])
 
         def _submit_job(self, node: Any, updatehash: bool = False) -> int:
             self._taskid += 1
@@ -234,10 +276,14 @@ def execute(
     """
     before = set(crash_dir.glob('crash-*.txt'))
     problem: Exception | None = None
+    # Nipype collects garbage before each job it submits; what is there already is none
+    gc.freeze()
     try:
         workflow.run(plugin=plugin, plugin_args=dict(plugin_args or {}))
     except Exception as exc:  # noqa: BLE001 - Nipype raises what its nodes raised
         problem = exc
+    finally:
+        gc.unfreeze()
     new = sorted(set(crash_dir.glob('crash-*.txt')) - before)
     if problem is not None and not new:
         raise problem

@@ -1,21 +1,21 @@
-"""Imported once by the server that worker processes are forked from.
+"""What a worker process does first."""
 
-What nodes need is imported here, so that every worker starts at once; and Nipype's messages go
-to the run's log file instead of the terminal.
-"""
+from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
-os.environ.setdefault('NIPYPE_NO_ET', '1')
-
-import nipype.interfaces.ants
-import nipype.pipeline.engine  # noqa: F401
-
-import mriprep.interfaces.brain
-import mriprep.interfaces.conform
-import mriprep.interfaces.derivatives
-import mriprep.interfaces.figures  # noqa: F401
 from mriprep.logs import LOG_VARIABLE, log_to
 
-if LOG_VARIABLE in os.environ:
-    log_to(os.environ[LOG_VARIABLE])
+
+def start(folder: str, environment: Mapping[str, str]) -> None:
+    """Take over folder and environment of the process that wants the work.
+
+    The server that workers are forked from may have been started earlier, with others. Nipype's
+    messages go to the run's log file instead of the terminal.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    if LOG_VARIABLE in environment:
+        log_to(environment[LOG_VARIABLE])

@@ -123,7 +123,6 @@ def init_core_wf(
         workflow.connect([
             (native_wf, template_wf, [
                 ('outputnode.preproc', 'inputnode.preproc'),
-                ('outputnode.brain', 'inputnode.brain'),
                 ('outputnode.brain_mask', 'inputnode.brain_mask'),
             ]),
         ])  # fmt: skip

@@ -32,8 +32,8 @@ def init_registration_wf(
 
     Inputs
     ------
-    brain
-        Stripped, bias field corrected image, RAS axes.
+    preproc
+        Bias field corrected image, RAS axes; what lies outside the mask is not looked at.
     brain_mask
         Its mask.
 
@@ -45,7 +45,7 @@ def init_registration_wf(
         The way back.
     """
     workflow = pe.Workflow(name=name)
-    inputnode = buffer('inputnode', 'brain', 'brain_mask')
+    inputnode = buffer('inputnode', 'preproc', 'brain_mask')
     outputnode = buffer('outputnode', 'forward', 'inverse')
     crop = pe.Node(CropToMask(), name='crop', mem_gb=0.4)
     crop_template = pe.Node(
@@ -61,7 +61,7 @@ def init_registration_wf(
         mem_gb=1.5,
     )
     workflow.connect([
-        (inputnode, crop, [('brain', 'in_file'), ('brain_mask', 'in_mask')]),
+        (inputnode, crop, [('preproc', 'in_file'), ('brain_mask', 'in_mask')]),
         (crop, register, [('out_file', 'moving_image')]),
         (crop_template, register, [('out_file', 'fixed_image')]),
     ])  # fmt: skip
@@ -186,7 +186,7 @@ def init_template_wf(
 
     Inputs
     ------
-    preproc, brain, brain_mask
+    preproc, brain_mask
         From `mriprep.workflows.native.init_native_wf`.
 
     Outputs
@@ -195,14 +195,14 @@ def init_template_wf(
         Transforms to the template and back.
     """
     workflow = pe.Workflow(name=name or template_name(registration))
-    inputnode = buffer('inputnode', 'preproc', 'brain', 'brain_mask')
+    inputnode = buffer('inputnode', 'preproc', 'brain_mask')
     outputnode = buffer('outputnode', 'forward', 'inverse')
     registration_wf = init_registration_wf(
         settings.registration, resources, registration.target, random_seed=settings.random_seed
     )
     workflow.connect([
         (inputnode, registration_wf, [
-            ('brain', 'inputnode.brain'),
+            ('preproc', 'inputnode.preproc'),
             ('brain_mask', 'inputnode.brain_mask'),
         ]),
         (registration_wf, outputnode, [
