@@ -21,6 +21,7 @@ from mriprep.images import load, write_image
 from mriprep.intensity import apply_mask, zscore, zscore_parameters
 from mriprep.masks import binarize_brain, bounding_box
 from mriprep.report import write_subject_report
+from mriprep.resampling import coarsen
 from mriprep.settings import EMBEDDED_SPACE, Settings
 from mriprep.svg import save_svg
 from mriprep.templates import find_template
@@ -119,7 +120,8 @@ def crop(volume: np.ndarray, mask: np.ndarray, affine: np.ndarray, path: Path) -
     box = bounding_box(mask, 5)
     own = affine.copy()
     own[:3, 3] = affine[:3] @ [*(part.start for part in box), 1]
-    write_image(apply_mask(volume[box], mask[box]), own, path, dtype='float32', space_code=1)
+    brain, own = coarsen(apply_mask(volume[box], mask[box]), own, Settings().registration.voxel_mm)
+    write_image(brain, own, path, dtype='float32', space_code=1)
 
 
 if __name__ == '__main__':

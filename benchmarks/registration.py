@@ -28,6 +28,7 @@ from mriprep.images import load, write_image
 from mriprep.intensity import apply_mask
 from mriprep.itk import closest_rigid, read_linear
 from mriprep.masks import bounding_box
+from mriprep.resampling import coarsen
 from mriprep.settings import EMBEDDED_SPACE, Settings
 from mriprep.templates import find_template
 from mriprep.tools import activate
@@ -119,7 +120,8 @@ def save_brain(volume, mask, affine, path: Path) -> None:
     box = bounding_box(mask, 5)
     own = affine.copy()
     own[:3, 3] = affine[:3] @ [*(part.start for part in box), 1]
-    write_image(apply_mask(volume[box], mask[box]), own, path, dtype='float32', space_code=1)
+    brain, own = coarsen(apply_mask(volume[box], mask[box]), own, Settings().registration.voxel_mm)
+    write_image(brain, own, path, dtype='float32', space_code=1)
 
 
 def distance(first, second, points) -> float:

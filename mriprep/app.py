@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -222,6 +224,10 @@ def compute(this: Run) -> list[Failure]:
         return []
     forbid_full_disk(this.out_dir, this.work_dir, todo)
     say(_forecast(todo, this))
+    # what the reports need is imported while workers compute
+    threading.Thread(
+        target=importlib.import_module, args=('nireports.assembler.report',), daemon=True
+    ).start()
     failures: list[Failure] = []
     size = max(SESSIONS_PER_BATCH, SESSIONS_PER_PROCESSOR * this.resources.n_procs)
     timings = Timings()

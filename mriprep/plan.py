@@ -311,6 +311,7 @@ def _steps(
                 version=ants,
                 parameters={
                     'transform': settings.registration.transform.value,
+                    'voxel_mm': settings.registration.voxel_mm,
                     'metric': metric_words(settings.registration.transform),
                     'random_seed': settings.random_seed,
                 },
@@ -368,7 +369,7 @@ def _estimate(
                 i, j, k = item.template.output_grid(reference.zooms_mm).shape
                 megavoxels += i * j * k / 1e6
     return Estimate(
-        seconds=15 + native + len(registrations) * 12 + 0.3 * megavoxels,
-        memory_gb=1.6 + 0.06 * native,
+        seconds=9 + 0.35 * native + 3 * len(registrations) + 0.08 * megavoxels,
+        memory_gb=1.1 + 0.02 * native,
         disk_mb=1.5 * megavoxels,
     )

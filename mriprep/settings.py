@@ -150,7 +150,12 @@ class RegistrationSettings:
     """Registration of the reference brain to each template."""
 
     transform: Registration = Registration.AFFINE
+    voxel_mm: float = 2.0  # size that both brains are brought to while they are registered
     interpolation: Interpolation = Interpolation.BSPLINE
+
+    def __post_init__(self) -> None:
+        if self.voxel_mm <= 0:
+            raise SettingsError(f'registration.voxel_mm must be positive, got {self.voxel_mm}')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ class _CropInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='image')
     in_mask = File(exists=True, mandatory=True, desc='mask on the same grid')
     margin_mm = traits.Float(5.0, usedefault=True, desc='kept around the mask')
+    voxel_mm = traits.Float(0.0, usedefault=True, desc='voxel size to go up to; 0: as it is')
 
 
 class _CropOutputSpec(TraitedSpec):
@@ -35,6 +36,7 @@ class CropToMask(SimpleInterface):
         from mriprep.images import load, load_mask_on, write_image
         from mriprep.intensity import apply_mask
         from mriprep.masks import bounding_box
+        from mriprep.resampling import coarsen
 
         image = load(self.inputs.in_file)
         mask = load_mask_on(image, self.inputs.in_mask)
@@ -43,6 +45,8 @@ class CropToMask(SimpleInterface):
         brain = apply_mask(image.get_fdata(dtype=np.float32)[box], mask[box])
         affine = image.affine.copy()
         affine[:3, 3] = image.affine[:3] @ [*(part.start for part in box), 1]
+        if self.inputs.voxel_mm > 0:
+            brain, affine = coarsen(brain, affine, self.inputs.voxel_mm)
         out_file = Path(runtime.cwd) / 'brain.nii'
         write_image(brain, affine, out_file, dtype='float32', space_code=1)
         self._results['out_file'] = str(out_file)

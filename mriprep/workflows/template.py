@@ -47,9 +47,11 @@ def init_registration_wf(
     workflow = pe.Workflow(name=name)
     inputnode = buffer('inputnode', 'preproc', 'brain_mask')
     outputnode = buffer('outputnode', 'forward', 'inverse')
-    crop = pe.Node(CropToMask(), name='crop', mem_gb=0.4)
+    crop = pe.Node(CropToMask(voxel_mm=settings.voxel_mm), name='crop', mem_gb=0.4)
     crop_template = pe.Node(
-        CropToMask(in_file=str(target.t1w), in_mask=str(target.brain_mask)),
+        CropToMask(
+            in_file=str(target.t1w), in_mask=str(target.brain_mask), voxel_mm=settings.voxel_mm
+        ),
         name='crop_template',
         mem_gb=0.4,
     )
