@@ -58,13 +58,19 @@ def build(root: Path, n_subjects: int) -> None:
 def measure(root: Path, arguments: dict[str, object]) -> tuple[float, float, int]:
     """Seconds, peak GB and number of images of one run, from process start to end."""
     command = [sys.executable, '-c', CODE, str(root), repr(arguments)]
+    output, seconds, gigabytes = run(command)
+    return seconds, gigabytes, int(output)
+
+
+def run(command: list[str]) -> tuple[bytes, float, float]:
+    """What a command prints, its seconds and its peak GB."""
     start = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert child.stdout is not None
-    n_images = int(child.stdout.read())
+    output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    return time.perf_counter() - start, usage.ru_maxrss / 2**20, n_images
+    return output, time.perf_counter() - start, usage.ru_maxrss / 2**20
 
 
 def main() -> None:
@@ -80,10 +86,18 @@ def main() -> None:
             if 'database_dir' in arguments:
                 arguments = arguments | {'database_dir': str(Path(scratch) / 'db')}
             seconds, gigabytes, n_images = measure(root, arguments)
-            print(
-                f'{name:18}{n_images:8d}{seconds:8.2f}{seconds / LIMIT_S:10.2f}'
-                f'{gigabytes:8.2f}{gigabytes / LIMIT_GB:10.2f}'
-            )
+            show(name, n_images, seconds, gigabytes)
+        command = [sys.executable, '-m', 'mriprep', str(root), f'{scratch}/out', 'participant']
+        _, seconds, gigabytes = run([*command, '--dry-run'])
+        show('whole plan', 2 * n_subjects, seconds, gigabytes)
+
+
+def show(name: str, n_images: int, seconds: float, gigabytes: float) -> None:
+    """Print one row."""
+    print(
+        f'{name:18}{n_images:8d}{seconds:8.2f}{seconds / LIMIT_S:10.2f}'
+        f'{gigabytes:8.2f}{gigabytes / LIMIT_GB:10.2f}'
+    )
 
 
 if __name__ == '__main__':

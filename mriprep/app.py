@@ -383,12 +383,13 @@ def _issues(this: Run) -> list[Issue]:
 
 
 def _forecast(todo: Sequence[SessionPlan], this: Run) -> str:
+    from mriprep.overview import duration
+
     seconds = sum(session.estimate.seconds for session in todo)
     lanes = max(1, min(len(todo), this.resources.n_procs // 2))
     disk = sum(session.estimate.disk_mb for session in todo)
-    minutes = max(1, round(seconds / lanes / 60))
     return (
-        f'{len(todo)} sessions to do, about {minutes} min and {disk / 1000:.1f} GB '
+        f'{len(todo)} sessions to do, about {duration(seconds / lanes)} and {disk / 1000:.1f} GB '
         f'on {this.resources.n_procs} processors'
     )
 

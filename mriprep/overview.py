@@ -69,8 +69,18 @@ def print_plan(
     })  # fmt: skip
     console.print(
         f'{len(sessions)} sessions, {len(todo)} to do, {refused} refused; '
-        f'about {seconds / 60:.0f} min on two processors, {disk / 1000:.1f} GB'
+        f'about {duration(seconds)} on two processors, {disk / 1000:.1f} GB'
     )
+
+
+def duration(seconds: float) -> str:
+    """Word a rough time.
+
+    >>> duration(40), duration(1500), duration(30000)
+    ('1 min', '25 min', '8.3 h')
+    """
+    minutes = max(1, round(seconds / 60)) if seconds else 0
+    return f'{minutes} min' if minutes < 120 else f'{seconds / 3600:.1f} h'
 
 
 def _print_steps(console: object, steps: Sequence[Step]) -> None:
