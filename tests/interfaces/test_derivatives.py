@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import resource
@@ -123,26 +124,29 @@ def test_the_sidecar_stands_before_its_image(out_dir, head, monkeypatch):
         save(out_dir, head)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """Let no file grow beyond 8 kB; the image has 40 kB, its sidecar a few hundred bytes."""
+    """Let no file grow beyond 8 kB; the image has 40 kB, its sidecar a few hundred bytes.
+
+    Only for the moment of saving: the file that pytest's own words go to may be longer.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_an_image_that_can_not_be_written_is_not_there_at_all(out_dir, head, request):
-    request.getfixturevalue('full_disk')
-    with pytest.raises(OSError, match='File too large'):
+def test_an_image_that_can_not_be_written_is_not_there_at_all(out_dir, head):
+    with pytest.raises(OSError, match='File too large'), full_disk():
         save(out_dir, head)
     assert [name for name in names(out_dir) if not name.endswith('.json')] == []
 
 
-def test_a_failed_write_leaves_the_old_image(out_dir, head, make_nifti, request):
+def test_a_failed_write_leaves_the_old_image(out_dir, head, make_nifti):
     old = save(out_dir, make_nifti('old.nii', np.ones((4, 5, 6), np.float32))).read_bytes()
-    request.getfixturevalue('full_disk')
-    with pytest.raises(OSError, match='File too large'):
+    with pytest.raises(OSError, match='File too large'), full_disk():
         save(out_dir, head)
     assert (out_dir / PATH).read_bytes() == old
     assert len(names(out_dir)) == 2
