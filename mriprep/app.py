@@ -246,7 +246,7 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
 
     from mriprep import engine
     from mriprep.workflows.nodes import node_name
-    from mriprep.workflows.subject import Sink, init_session_wf, session_wf_name
+    from mriprep.workflows.subject import Sink, count_steps, init_session_wf, session_wf_name
 
     crash_dir = this.work_dir / 'crash' / this.run_id
     crash_dir.mkdir(parents=True, exist_ok=True)
@@ -265,6 +265,7 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
             ),
         )
         top.add_nodes([part])
+        timings.report.steps_per_session = count_steps(part)
     config = engine.execution_config(
         crash_dir,
         stop_on_first_crash=this.options.stop_on_first_crash,

@@ -20,17 +20,21 @@ class Progress:
     session_of
         Words for the session that a node belongs to, from the node's full name; None for a node
         of no session.
+    steps_per_session
+        How many nodes a session has, for the bar.
     stream
         Where the lines go.
     """
 
     total_sessions: int
     session_of: Callable[[str], str | None]
+    steps_per_session: int = 1  # how many nodes make the bar of one session
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     clock: Callable[[], float] = time.monotonic
     _live: Any = None
     _task: Any = None
     _started: dict[str, float] = field(default_factory=dict)
+    _steps: dict[str, int] = field(default_factory=dict)
     _failed: set[str] = field(default_factory=set)
     _done: int = 0
 
@@ -42,7 +46,7 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             self._live = RichProgress(
-                TextColumn('{task.completed:.0f}/{task.total:.0f} sessions'),
+                TextColumn('{task.fields[done]}/{task.total:.0f} sessions'),
                 BarColumn(),
                 TextColumn('{task.description}'),
                 TimeElapsedColumn(),
@@ -50,7 +54,7 @@ class Progress:
                 console=Console(file=self.stream),
             )
             self._live.start()
-            self._task = self._live.add_task('', total=self.total_sessions)
+            self._task = self._live.add_task('', total=self.total_sessions, done=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,13 +71,24 @@ class Progress:
         step = node.rpartition('.')[2]
         if status == 'start':
             self._started.setdefault(session, self.clock())
-            self._describe(f'{session} {step}')
+            self._describe(f'{session} {step_words(step)}')
         elif status == 'exception':
             if session not in self._failed:
                 self._failed.add(session)
                 self._finish(session, f'failed at {step}')
-        elif step == 'stamp' and session not in self._failed:
-            self._finish(session, 'done')
+        elif session not in self._failed:
+            self._advance(session)
+            if step == 'stamp':
+                self._finish(session, 'done')
+
+    def _advance(self, session: str) -> None:
+        self._steps[session] = min(self._steps.get(session, 0) + 1, self.steps_per_session)
+        self._draw_bar()
+
+    def _draw_bar(self) -> None:
+        if self._live is not None:
+            completed = sum(self._steps.values()) / self.steps_per_session
+            self._live.update(self._task, completed=completed, done=self._done)
 
     def _finish(self, session: str, how: str) -> None:
         self._done += 1
@@ -84,11 +99,20 @@ class Progress:
                 file=self.stream,
                 flush=True,
             )
-        else:
-            self._live.advance(self._task)
-            if how != 'done':
-                self._live.console.print(f'{session} {how}')
+        elif how != 'done':
+            self._live.console.print(f'{session} {how}')
+        self._steps[session] = self.steps_per_session
+        self._draw_bar()
 
     def _describe(self, words: str) -> None:
         if self._live is not None:
             self._live.update(self._task, description=words)
+
+
+def step_words(node: str) -> str:
+    """Word a node's name in little room.
+
+    >>> step_words('draw_registration_figure_MNI152NLin2009aSym')
+    'draw registration'
+    """
+    return ' '.join(node.split('_')[:2])

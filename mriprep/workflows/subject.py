@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
 from mriprep.interfaces.derivatives import SaveDerivative, Stamp
@@ -55,6 +56,12 @@ def session_wf_name(plan: SessionPlan) -> str:
     """Name the workflow of one session."""
     session = None if plan.session is None else f'ses_{plan.session}'
     return node_name('sub', plan.subject, session, 'wf')
+
+
+def count_steps(workflow: pe.Workflow) -> int:
+    """Count the nodes that are run: those that only hand on are not."""
+    nodes = (workflow.get_node(name) for name in workflow.list_node_names())
+    return sum(not isinstance(node.interface, IdentityInterface) for node in nodes)
 
 
 def init_session_wf(
