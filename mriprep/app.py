@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mriprep.folders import RefusalError, check_folders, forbid_full_disk, open_output
 from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
 from mriprep.plan import SessionPlan, SubjectPlan, plan_run
-from mriprep.settings import Resources, Settings, Space, to_toml
+from mriprep.settings import Resources, Settings, SettingsError, Space, to_toml
 from mriprep.stamps import fingerprint, is_finished
 
 if TYPE_CHECKING:
@@ -112,7 +112,15 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
         If nothing can be started: usage, input, a missing tool.
     """
     os.environ.setdefault('NIPYPE_NO_ET', '1')
-    this = prepare(options, settings, resources)
+    wanted = (options.out_dir, options.work_dir or Path('work'))
+    new = [folder for folder in wanted if not folder.exists()]
+    try:
+        this = prepare(options, settings, resources)
+    except (RefusalError, SettingsError):
+        for folder in new:
+            with contextlib.suppress(OSError):  # not there, or something is in it
+                folder.rmdir()
+        raise
     if options.dry_run:
         from mriprep.overview import print_plan
 

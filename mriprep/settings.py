@@ -53,6 +53,7 @@ class SettingsError(ValueError):
     """A setting that can't be used; the message says which, why and what to do."""
 
 
+NATIVE = 'T1w'  # name of the space of the reference image itself
 _SPACE = re.compile(r'(?P<name>[A-Za-z0-9]+)(?P<modifiers>(:[a-z]+-[A-Za-z0-9.]+)*)')
 
 
@@ -92,12 +93,17 @@ class Space:
                     'only one cohort-N and one res-N or res-native may follow the name'
                 )
             modifiers[key] = value
+        if found['name'] == NATIVE and modifiers:
+            raise SettingsError(
+                f'output space {text!r}: {NATIVE} is the grid of the image itself; '
+                'it takes neither cohort nor res'
+            )
         return cls(found['name'], modifiers.get('cohort'), modifiers.get('res'))
 
     @property
     def is_native(self) -> bool:
         """Whether this is the space of the reference image itself."""
-        return self.name == 'T1w'
+        return self.name == NATIVE
 
     @property
     def label(self) -> str:

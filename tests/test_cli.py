@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -210,13 +211,15 @@ def test_a_full_disk_is_said_without_a_traceback(capsys, monkeypatch):
     assert 'no space left' in capsys.readouterr().err
 
 
-def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
+def test_a_fault_of_the_disk_is_not_taken_for_a_full_one(monkeypatch, capsys):
     def run(*_):
         raise OSError(5, 'Input/output error')
 
     monkeypatch.setattr('mriprep.app.run', run)
-    with pytest.raises(OSError, match='Input/output'):
-        main(['bids', 'out', 'participant'])
+    assert main(['bids', 'out', 'participant']) == 1
+    words = capsys.readouterr().err
+    assert 'Input/output error' in words
+    assert 'no space left' not in words
 
 
 @pytest.mark.parametrize('command', COMMANDS)
@@ -282,3 +285,27 @@ def test_the_module_is_the_program():
         [sys.executable, '-m', 'mriprep', '--version'], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == f'mriprep {__version__}'
+
+
+def test_what_nobody_foresaw_is_one_line_and_its_traceback_goes_to_the_log(
+    tmp_path, monkeypatch, capsys, caplog
+):
+    def broken(*_):
+        raise KeyError('a bug')
+
+    monkeypatch.setattr('mriprep.app.run', broken)
+    logger = logging.getLogger('mriprep')
+    monkeypatch.setattr(logger, 'propagate', True)
+    assert main([str(tmp_path), str(tmp_path / 'out'), 'participant']) == 1
+    words = capsys.readouterr().err
+    assert words.count('\n') == 1
+    assert "KeyError: 'a bug'" in words
+    assert 'Traceback' in caplog.text
+
+
+def test_a_refused_run_leaves_no_folders(tmp_path, capsys):
+    (tmp_path / 'bids').mkdir()
+    out, work = tmp_path / 'out', tmp_path / 'work'
+    assert main([str(tmp_path / 'bids'), str(out), 'participant', '-w', str(work)]) == 2
+    assert not out.exists()
+    assert not work.exists()

@@ -65,7 +65,9 @@ def test_an_absent_config_is_refused(tmp_path):
         read_config(tmp_path / 'absent.toml')
 
 
-@pytest.mark.parametrize('text', ['', 'MNI:', 'MNI:res', 'MNI:res-1:res-2', 'a b', 'MNI:cohort-'])
+@pytest.mark.parametrize(
+    'text', ['', 'MNI:', 'MNI:res', 'MNI:res-1:res-2', 'a b', 'MNI:cohort-', 'T1w:res-1']
+)
 def test_malformed_spaces_are_refused(text):
     with pytest.raises(SettingsError, match='output space'):
         Space.from_string(text)

@@ -205,12 +205,26 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print('mriprep: interrupted; the same command goes on where it was', file=sys.stderr)
         return 130
-    except OSError as exc:
-        if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    except Exception as exc:  # noqa: BLE001 - the last place to put an error into words
+        return _unexpected(exc)
+
+
+def _unexpected(exc: Exception) -> int:
+    """Word an error that nobody foresaw; its traceback goes to the log."""
+    if isinstance(exc, OSError) and exc.errno in (errno.ENOSPC, errno.EDQUOT):
         print(
             f'mriprep: {exc.filename or "the disk"}: no space left; make room, or choose another '
             'OUT_DIR or work folder (-w), and give the same command again',
             file=sys.stderr,
         )
         return 1
+    import logging
+
+    words = ' '.join(str(exc).split())
+    logging.getLogger('mriprep').error('unexpected error', exc_info=exc)
+    print(
+        f'mriprep: unexpected error ({type(exc).__name__}: {words}); the newest '
+        'logs/*/mriprep.log in OUT_DIR tells where it came from; please report it',
+        file=sys.stderr,
+    )
+    return 1
