@@ -390,3 +390,25 @@ def _opened(gate: Path) -> int:
         return int(os.read(handle, 100))
     finally:
         os.close(handle)
+
+
+# batches
+
+
+def test_sessions_go_through_in_batches(tmp_path, monkeypatch, tiny_head, tiny_left_handed_head):
+    """A failure in the first of two batches costs nobody else, and the second one runs."""
+    monkeypatch.setattr('mriprep.app.SESSIONS_PER_BATCH', 2)
+    monkeypatch.setattr('mriprep.app.SESSIONS_PER_PROCESSOR', 1)
+    bids, out = tmp_path / 'bids', tmp_path / 'out'
+    write_bids(bids, {'01': tiny_head, '02': tiny_left_handed_head, '03': tiny_head})
+    damaged = bids / 'sub-01/anat/sub-01_T1w.nii.gz'
+    damaged.write_bytes(damaged.read_bytes()[:-2000])
+    config = quick(tmp_path / 'settings')[:2]
+    code = run(bids, out, '-w', tmp_path / 'work', *config, '--nprocs', '2', '--offline')
+    assert code == 1
+    assert set(finished(out)) == {'sub-02', 'sub-03'}
+    (failure,) = failures(out)
+    assert failure['participant_id'] == 'sub-01'
+    assert 'truncated' in failure['cause']
+    (timings,) = out.glob('logs/*/timings.tsv')
+    assert {'sub_02_wf', 'sub_03_wf'} <= set(re.findall(r'sub_\d\d_wf', timings.read_text()))
