@@ -2,10 +2,11 @@
 
     python benchmarks/registration.py DERIVATIVES SUBJECT [MOVES]
 
-``DERIVATIVES`` is an output folder of mriprep that holds the subject. Each move is a rotation of up
-to 20 degrees about a random axis and a shift of up to 20 mm; the brain is resampled once, by cubic
-splines, and registered again. Printed is the distance between where the two registrations put the
-points of the template's brain, mean over them, and the time of the program on one thread.
+``DERIVATIVES`` is an output folder of mriprep that holds the subject. The moves grow to a rotation
+of 20 degrees about a random axis and a shift of 20 mm in a random direction; the brain is resampled
+once, by cubic splines, and registered again. Printed is the distance between where the two
+registrations put the points of the template's brain, mean over them, and the time of the program on
+one thread.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def main(derivatives: Path, subject: str, moves: int) -> None:
         still, _ = register(work, volume, inside, brain.affine)
         rng = np.random.default_rng(0)
         for number in range(moves):
-            degrees, shift = rng.uniform(5, 20), rng.uniform(-20, 20, 3) / np.sqrt(3)
+            share = (number + 1) / moves  # the last move is the largest
+            way = rng.normal(size=3)
+            degrees, shift = 20 * share, 20 * share * way / np.linalg.norm(way)
             move = pose(rng, degrees, shift, centre)
             moved, seconds = register(work, *resampled(volume, inside, brain.affine, move))
             error = distance(move @ still, moved, points)
