@@ -15,20 +15,22 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mriprep.folders import RefusalError, check_folders, forbid_full_disk, open_output
 from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
-from mriprep.plan import SessionPlan, SubjectPlan, plan_run
+from mriprep.plan import SessionPlan, Step, SubjectPlan, plan_run
 from mriprep.settings import Resources, Settings, SettingsError, Space, to_toml
 from mriprep.stamps import fingerprint, is_finished
 
 if TYPE_CHECKING:
+    from mriprep.engine import Timings
     from mriprep.inventory import Inventory
     from mriprep.issues import Issue
+    from mriprep.progress import Progress
     from mriprep.templates import Template
 
 __all__ = ['RefusalError', 'RunOptions', 'run']
@@ -78,6 +80,8 @@ class Run:
     versions: Mapping[str, str]
     run_id: str
     work_dir: Path
+    plugin: Mapping[str, Any] | None = None  # of `--use-plugin`; None: our own
+    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def out_dir(self) -> Path:
@@ -94,9 +98,18 @@ class Run:
         """All sessions, in order."""
         return [session for plan in self.plans for session in plan.sessions]
 
+    @property
+    def steps(self) -> list[Step]:
+        """Steps of all sessions, those that sessions share once."""
+        shared = {id(session.steps): session.steps for session in self.sessions}
+        return [step for steps in shared.values() for step in steps]
+
     def fingerprint(self, session: SessionPlan) -> str:
-        """Identify what the derivatives of a session depend on."""
-        return fingerprint(session, self.settings, self.versions)
+        """Identify what the derivatives of a session depend on; the image is read once."""
+        if session.name not in self._fingerprints:
+            made = fingerprint(session, self.settings, self.versions)
+            self._fingerprints[session.name] = made
+        return self._fingerprints[session.name]
 
     def is_finished(self, session: SessionPlan) -> bool:
         """Whether nothing is left to do for a session."""
@@ -144,9 +157,12 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
             )
         )
     start_logs(this)
-    if not options.reports_only:
-        failures += compute(this)
-    show(this, failures)
+    if options.reports_only:
+        show(this, this.plans, failures)
+    else:
+        todo = [session for session in this.sessions if not this.is_finished(session)]
+        failures += compute(this, todo)
+        show(this, _touched(this, todo, failures), failures)
     return _conclude(this, failures)
 
 
@@ -161,14 +177,13 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
             f'--run-uuid {options.run_id!r} names a folder; use letters, digits, "-", "_" and "."'
         )
     options = check_folders(options)
-    if options.plugin_file is not None:
-        read_plugin_file(options.plugin_file)
-    if _computes_for_sure(options):
-        warm_up()
+    plugin = None if options.plugin_file is None else read_plugin_file(options.plugin_file)
     if options.write_graph and shutil.which('dot') is None:
         raise RefusalError(
             '--write-graph: the program "dot" is not on PATH; install Graphviz, or leave it out'
         )
+    if _computes_for_sure(options):
+        warm_up()
     try:
         inventory = take_inventory(
             options.bids_dir,
@@ -196,6 +211,7 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
         versions=tools,
         run_id=options.run_id or f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}',
         work_dir=work_dir,
+        plugin=plugin,
     )
 
 
@@ -220,12 +236,25 @@ def find_templates(settings: Settings, cache: Path, *, offline: bool) -> dict[Sp
         raise RefusalError(str(exc)) from exc
 
 
-def compute(this: Run) -> list[Failure]:
+def _touched(
+    this: Run, done: Sequence[SessionPlan], failures: Sequence[Failure]
+) -> list[SubjectPlan]:
+    """Subjects whose page is to be written: the others keep that of the run that made them."""
+    from mriprep.naming import report_path
+
+    new = {session.subject for session in done} | {failure.subject for failure in failures}
+    return [
+        plan
+        for plan in this.plans
+        if plan.subject in new or not (this.out_dir / report_path(plan.subject)).exists()
+    ]
+
+
+def compute(this: Run, todo: Sequence[SessionPlan]) -> list[Failure]:
     """Run what is not finished yet, batch by batch."""
     from mriprep.engine import Timings
     from mriprep.progress import Progress
 
-    todo = [session for session in this.sessions if not this.is_finished(session)]
     if len(todo) < len(this.sessions):
         say(f'{len(this.sessions) - len(todo)} of {len(this.sessions)} sessions are finished')
     if not todo:
@@ -238,18 +267,19 @@ def compute(this: Run) -> list[Failure]:
     ).start()
     failures: list[Failure] = []
     size = max(SESSIONS_PER_BATCH, SESSIONS_PER_PROCESSOR * this.resources.n_procs)
-    timings = Timings()
     with Progress(total_sessions=len(todo), session_of=SessionNames(todo)) as progress:
-        timings.report = progress
+        timings = Timings(report=progress)
         for start in range(0, len(todo), size):
-            failures += _compute_batch(todo[start : start + size], this, timings)
+            failures += _compute_batch(todo[start : start + size], this, timings, progress)
             write_timings(this.log_dir / 'timings.tsv', timings.seconds)
             if failures and this.options.stop_on_first_crash:
                 break
     return failures
 
 
-def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> list[Failure]:
+def _compute_batch(
+    batch: Sequence[SessionPlan], this: Run, timings: Timings, progress: Progress
+) -> list[Failure]:
     from nipype.pipeline import engine as pe
 
     from mriprep import engine
@@ -273,16 +303,21 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
             ),
         )
         top.add_nodes([part])
-        timings.report.steps_per_session = count_steps(part)
+        progress.steps_per_session = count_steps(part)
     config = engine.execution_config(
         crash_dir,
         stop_on_first_crash=this.options.stop_on_first_crash,
-        poll_s=0 if this.options.plugin_file is None else 2,
+        poll_s=0 if this.plugin is None else 2,
     )
     engine.configure(top, config)
     if this.options.write_graph:
         top.write_graph(str(this.log_dir / 'graph.dot'), graph2use='colored', simple_form=True)
-    plugin, arguments = _plugin(this, timings)
+    plugin: Any
+    if this.plugin is None:
+        plugin, arguments = engine.make_plugin(this.resources, timings), {}
+    else:
+        plugin = this.plugin['plugin']
+        arguments = {**this.plugin['plugin_args'], 'status_callback': timings}
     with engine.interruptible(plugin):
         failed = engine.execute(top, plugin, arguments, crash_dir=crash_dir)
     by_name = {session_wf_name(session): session for session in batch}
@@ -291,15 +326,6 @@ def _compute_batch(batch: Sequence[SessionPlan], this: Run, timings: Any) -> lis
             if this.is_finished(session):
                 shutil.rmtree(this.work_dir / top.name / name, ignore_errors=True)
     return [failure_of(item, by_name) for item in failed]
-
-
-def _plugin(this: Run, timings: Any) -> tuple[Any, dict[str, Any]]:
-    from mriprep import engine
-
-    if this.options.plugin_file is None:
-        return engine.make_plugin(this.resources, timings), {}
-    chosen = engine.read_plugin_file(this.options.plugin_file)
-    return chosen['plugin'], {**chosen['plugin_args'], 'status_callback': timings}
 
 
 class SessionNames:
@@ -315,14 +341,14 @@ class SessionNames:
         return next((self._names[part] for part in node.split('.') if part in self._names), None)
 
 
-def show(this: Run, failures: Sequence[Failure]) -> None:
-    """Put the report of each subject together."""
+def show(this: Run, plans: Iterable[SubjectPlan], failures: Sequence[Failure]) -> None:
+    """Put the reports of subjects together."""
     from mriprep.outcome import subject_times
     from mriprep.overview import write_report
 
-    steps = [step for session in this.sessions for step in session.steps]
     times = subject_times(this.log_dir / 'timings.tsv', SessionNames(this.sessions))
-    for plan in this.plans:
+    steps = this.steps
+    for plan in plans:
         write_report(
             this.out_dir,
             plan,
@@ -340,8 +366,7 @@ def write_boilerplate(this: Run) -> None:
     from mriprep.files import write_text
     from mriprep.prose import methods_bibliography, methods_text
 
-    steps = [step for session in this.sessions for step in session.steps]
-    if steps:
+    if steps := this.steps:
         logs = this.out_dir / 'logs'
         logs.mkdir(exist_ok=True)
         write_text(methods_text(steps, this.versions), logs / 'CITATION.md')

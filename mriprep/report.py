@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mriprep.files import written_whole
 from mriprep.issues import Issue, Severity
+from mriprep.naming import report_path
 from mriprep.tables import StepLike, shown, steps_html, summary_html, times_html, without_paths
 
 CAPTIONS = {
@@ -112,7 +113,7 @@ def write_subject_report(
     """
     from nireports.assembler.report import Report
 
-    page = out_dir / f'sub-{subject}.html'
+    page = out_dir / report_path(subject)
     roots = (str(out_dir), str(out_dir.resolve()))
     issues = [item if isinstance(item, Issue) else _as_issue(item) for item in errors]
     pieces = {

@@ -81,3 +81,10 @@ def test_longest_time_fills_the_bar():
     html = times_html({'conform': 1.0, 'bias': 4.0, 'clock went back': -1.0})
     assert re.findall(r'width:([\d.]+)%', html) == ['25.0', '100.0', '0.0']
     assert times_html({}) == ''
+
+
+def test_summary_is_told():
+    text = summary_html({'brain volume_ml': 1513.0, 'file': '<x>'})
+    assert 'brain volume (ml)' in text
+    assert '1513' in text
+    assert '&lt;x&gt;' in text

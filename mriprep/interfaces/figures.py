@@ -143,23 +143,6 @@ class AuditTable(SimpleInterface):
         return runtime
 
 
-class _SummaryTableInputSpec(BaseInterfaceInputSpec):
-    values = traits.Dict(mandatory=True, desc='names and values, in the order of the table')
-
-
-class SummaryTable(SimpleInterface):
-    """Write names and values as a table."""
-
-    input_spec = _SummaryTableInputSpec
-    output_spec = _ReportletOutputSpec
-
-    def _run_interface(self, runtime):
-        from mriprep.tables import summary_html
-
-        self._results['out_report'] = _html(summary_html(self.inputs.values), runtime, 'summary')
-        return runtime
-
-
 def _read_ras(name):
     """Read an image as an (I, J, K) float32 array in RAS order, and its affine."""
     import nibabel as nb

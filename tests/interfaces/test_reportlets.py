@@ -14,7 +14,6 @@ from mriprep.interfaces.figures import (
     HistogramFigure,
     MaskFigure,
     OverlayFigure,
-    SummaryTable,
 )
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 1.5, 0, -30], [0, 0, 3, -20], [0, 0, 0, 1]])
@@ -83,15 +82,6 @@ def test_broken_audit_is_named(tmp_path):
     path.write_text('{')
     with pytest.raises(ValueError, match=r'audit\.json: not JSON'):
         AuditTable(in_audit=path).run(cwd=str(tmp_path))
-
-
-def test_summary_is_told(tmp_path):
-    values = {'brain volume_ml': 1513.0, 'file': '<x>'}
-    report = SummaryTable(values=values).run(cwd=str(tmp_path)).outputs.out_report
-    text = Path(report).read_text()
-    assert 'brain volume (ml)' in text
-    assert '1513' in text
-    assert '&lt;x&gt;' in text
 
 
 def test_overlay_takes_a_template_on_another_grid(make_nifti, tmp_path):
