@@ -1,6 +1,6 @@
 """Look at this machine: programs, packages, weights, templates, processors, memory, disk.
 
-Nothing here writes a file or touches the network; torch is imported only to ask for a GPU.
+Nothing here writes a file, touches the network, or imports torch.
 """
 
 from __future__ import annotations
@@ -12,43 +12,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
+
+from mriprep.findings import Finding, State, Topic, install
+from mriprep.network_findings import extractors, gpu, torch, weights
 
 GIB = 2**30
 LITTLE_MEMORY_GIB = 4.0  # a run of one subject needs up to 3
 LITTLE_DISK_GIB = 2.0  # work folder and derivatives of one subject
-
-
-class Topic(StrEnum):
-    """What a finding is about."""
-
-    PROGRAM = 'program'
-    PACKAGE = 'package'
-    DATA = 'data'
-    MACHINE = 'machine'
-
-
-class State(StrEnum):
-    """Whether a finding stands in the way of a run with default settings."""
-
-    OK = 'ok'
-    NOTE = 'note'  # absent or small, and the default path runs without it
-    MISSING = 'missing'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    topic: Topic
-    name: str
-    state: State
-    value: str  # version, amount, or what is wrong
-    origin: str = ''  # where it comes from
-    remedy: str = ''  # the one command that mends it
 
 
 def examine(folders: Iterable[Path]) -> tuple[Finding, ...]:
@@ -66,8 +38,10 @@ def examine(folders: Iterable[Path]) -> tuple[Finding, ...]:
         *ants(),
         dcm2niix(),
         weights(),
+        *extractors(),
         embedded_template(),
         template_cache(template_home()),
+        torch(),
         gpu(),
         processors(),
         memory(),
@@ -83,11 +57,6 @@ def can_run(findings: Iterable[Finding]) -> bool:
 def default_folders() -> tuple[Path, ...]:
     """Return the current folder and the one for temporary files."""
     return Path.cwd(), Path(tempfile.gettempdir())
-
-
-def install(requirement: str) -> str:
-    """Return the command that installs a Python package where mriprep runs."""
-    return f"{sys.executable} -m pip install '{requirement}'"
 
 
 def python() -> Iterator[Finding]:
@@ -192,41 +161,6 @@ def path_without_embedded() -> str:
     return os.pathsep.join(word for word in words if word != str(BIN))
 
 
-def weights() -> Finding:
-    """Look at the weights of the brain extraction, against the checksums of their wheel."""
-    from mriprep.extractors.deepbet import WEIGHTS, weights_checksum, weights_folder
-
-    try:
-        folder = weights_folder()
-        damaged = [name for name in WEIGHTS if not _as_installed('deepbet', folder / name)]
-    except ModuleNotFoundError:
-        folder, damaged = Path(), list(WEIGHTS)
-    return Finding(
-        topic=Topic.DATA,
-        name='weights of deepbet',
-        state=State.MISSING if damaged else State.OK,
-        value=f'missing or damaged: {", ".join(damaged)}'
-        if damaged
-        else f'sha256 {weights_checksum()}',
-        origin='' if folder == Path() else str(folder),
-        remedy=f'{install("deepbet")} --force-reinstall --no-deps' if damaged else '',
-    )
-
-
-def _as_installed(package: str, path: Path) -> bool:
-    """Whether a file's checksum is the one that its package was installed with."""
-    import base64
-    import hashlib
-
-    if not path.is_file():
-        return False
-    digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest())
-    for entry in metadata.files(package) or ():
-        if entry.name == path.name and entry.hash is not None:
-            return entry.hash.value == digest.decode().rstrip('=')
-    return True  # installed by something that keeps no record
-
-
 def embedded_template() -> Finding:
     """Look at the template inside nilearn's wheel."""
     spec = importlib.util.find_spec('nilearn')
@@ -285,33 +219,6 @@ def template_cache(home: Path | None) -> Finding:
         value=f'{len(names)}: {listing}' if names else 'no templates; the embedded one is used',
         origin=str(home),
         remedy='' if names else 'mriprep fetch --spaces MNI152NLin2009cAsym:res-1',
-    )
-
-
-def gpu() -> Finding:
-    """Look for a GPU that torch can use."""
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        words = ' '.join(str(error).split())
-        return Finding(
-            topic=Topic.MACHINE,
-            name='GPU',
-            state=State.MISSING,
-            value=f'torch can not be imported: {words}',
-            remedy=f'{install("torch")} --force-reinstall',
-        )
-    names = []
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            names.append(f'{properties.name}, {properties.total_memory / GIB:.0f} GiB')
-    return Finding(
-        topic=Topic.MACHINE,
-        name='GPU',
-        state=State.OK if names else State.NOTE,
-        value='; '.join(names) or 'none, and not needed',
-        origin=f'torch {torch.__version__}',
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     'demo': 'build heads with known truth, run the main job on them, compare with the truth',
-    'fetch': 'get templates ahead of time',
+    'fetch': 'get templates and weights ahead of time',
     'doctor': 'check this machine',
 }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mriprep.cli.parser import Parser
 
 if TYPE_CHECKING:
-    from mriprep.doctor import Finding
+    from mriprep.findings import Finding
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -79,7 +79,7 @@ def show(findings: Sequence[Finding], healthy: bool) -> None:
 
 def condensed(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Yield findings for a table, the packages that are in order joined in one row."""
-    from mriprep.doctor import Finding, State, Topic
+    from mriprep.findings import Finding, State, Topic
 
     findings = list(findings)
     fine = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +12,13 @@ from pathlib import Path
 from mriprep.cli.parser import Parser
 from mriprep.settings import (
     AntsSource,
-    Extractor,
     Normalization,
     Registration,
     Resources,
     Settings,
     SettingsError,
     Space,
+    Switch,
     from_dict,
     merge,
     read_config,
@@ -81,9 +82,6 @@ def build_parser() -> argparse.ArgumentParser:
         '--registration', choices=[str(kind) for kind in Registration], help='default affine'
     )
     what.add_argument(
-        '--extractor', choices=[str(kind) for kind in Extractor], help='what finds the brain'
-    )
-    what.add_argument(
         '--normalize', choices=[str(kind) for kind in Normalization], help='default zscore'
     )
     what.add_argument(
@@ -93,12 +91,48 @@ def build_parser() -> argparse.ArgumentParser:
     )
     what.add_argument('--random-seed', type=int, metavar='N', help='seed of the registration')
 
+    brain = parser.add_argument_group('the brain')
+    brain.add_argument(
+        '--extractor', metavar='NAME',
+        help='what finds the brain: auto, deepbet, hd-bet, synthstrip, template, given (a mask '
+        'from -d), or one that another package adds; default auto: hd-bet where a GPU and its '
+        'weights are at hand, else deepbet',
+    )  # fmt: skip
+    brain.add_argument(
+        '--second-extractor', metavar='NAME',
+        help='what is asked when the guard doubts a mask; default auto; none: nothing',
+    )  # fmt: skip
+    brain.add_argument(
+        '--mask-threshold', type=float, metavar='P',
+        help='probability above which a voxel is brain; default 0.5',
+    )  # fmt: skip
+    brain.add_argument(
+        '--test-time-augmentation', choices=[str(kind) for kind in Switch],
+        help='average over mirrored images; default auto: on a GPU',
+    )  # fmt: skip
+    brain.add_argument(
+        '--force', action='store_true', default=None,
+        help='go on with masks that the guard refuses',
+    )  # fmt: skip
+    brain.add_argument(
+        '-d', '--derivatives', nargs='+', action='extend', default=[], metavar='NAME=PATH',
+        help='derivative data sets whose brain masks are used',
+    )  # fmt: skip
+
     machine = parser.add_argument_group('this machine')
     machine.add_argument('--nprocs', type=int, metavar='N', help='processors; default all')
     machine.add_argument(
         '--omp-nthreads', type=int, metavar='N', help='processors for one step; default up to 4'
     )
     machine.add_argument('--mem-gb', type=float, metavar='GB', help='memory; default 90%% of it')
+    machine.add_argument(
+        '--device', default='auto', metavar='DEVICE',
+        help='where networks run: auto, cpu, cuda, cuda:N or mps',
+    )  # fmt: skip
+    machine.add_argument(
+        '--weights-dir', type=Path, metavar='DIR',
+        help='folder of network weights; default $MRIPREP_WEIGHTS_DIR or a folder of the user',
+    )  # fmt: skip
     machine.add_argument('-w', '--work-dir', type=Path, metavar='DIR', help='working files')
     machine.add_argument(
         '--clean-workdir', action='store_true', help='delete working files of finished subjects'
@@ -140,8 +174,36 @@ def flags(options: argparse.Namespace) -> dict[str, object]:
             out[name] = value
     if options.registration is not None:
         out['registration'] = {'transform': options.registration}
-    if options.extractor is not None:
-        out['brain'] = {'extractor': options.extractor}
+    brain = {
+        'extractor': options.extractor,
+        'second': options.second_extractor,
+        'mask_threshold': options.mask_threshold,
+        'test_time_augmentation': options.test_time_augmentation,
+        'force': options.force,
+    }
+    if stated := {name: value for name, value in brain.items() if value is not None}:
+        out['brain'] = stated
+    return out
+
+
+def derivatives_of(words: Sequence[str]) -> dict[str, Path]:
+    """Read ``-d NAME=PATH``; without a name, that of the folder.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such folder, or a name comes twice.
+    """
+    out: dict[str, Path] = {}
+    for word in words:
+        name, equals, path = word.rpartition('=')
+        folder = Path(path)
+        name = name if equals else re.sub(r'[^A-Za-z0-9]', '', folder.resolve().name)
+        if not folder.is_dir():
+            raise SettingsError(f'-d {word}: there is no folder {path}; write NAME=PATH')
+        if name in out or name in ('', 'raw'):
+            raise SettingsError(f'-d {word}: the name {name!r} is taken; give each its own')
+        out[name] = folder
     return out
 
 
@@ -155,6 +217,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 def resources_of(options: argparse.Namespace) -> Resources:
     """Fill in what the machine has where the user says nothing."""
+    from mriprep.gpus import resolve_device
     from mriprep.machine import available_memory_gb, available_processors
 
     n_procs = options.nprocs if options.nprocs is not None else available_processors()
@@ -162,6 +225,9 @@ def resources_of(options: argparse.Namespace) -> Resources:
     return Resources(
         n_procs=n_procs,
         n_threads=min(n_threads, n_procs),
+        device=options.device,
+        devices=resolve_device(options.device),
+        weights_dir=options.weights_dir and options.weights_dir.absolute(),
         mem_gb=options.mem_gb if options.mem_gb is not None else 0.9 * available_memory_gb(),
     )
 
@@ -184,6 +250,7 @@ def main(argv: Sequence[str]) -> int:
                 session_labels=tuple(options.session_label),
                 bids_filter_file=options.bids_filter_file,
                 bids_database_dir=options.bids_database_dir,
+                derivatives=derivatives_of(options.derivatives),
                 plugin_file=options.use_plugin,
                 clean_workdir=options.clean_workdir,
                 dry_run=options.dry_run,
