@@ -4,116 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import logging
 import os
-import re
 import shlex
 import shutil
 import sys
-import tempfile
 import threading
-import time
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mriprep.folders import RefusalError, check_folders, forbid_full_disk, open_output
+from mriprep.folders import RefusalError, forbid_full_disk, open_output
+from mriprep.metrics import mask_states, write_masks
 from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
-from mriprep.plan import SessionPlan, Step, SubjectPlan, plan_run
-from mriprep.settings import Resources, Settings, SettingsError, Space, to_toml
-from mriprep.stamps import fingerprint, is_finished
+from mriprep.plan import SessionPlan, SubjectPlan
+from mriprep.prepare import Run, RunOptions, prepare, say
+from mriprep.settings import Resources, Settings, SettingsError, to_toml
 
 if TYPE_CHECKING:
     from mriprep.engine import Timings
-    from mriprep.inventory import Inventory
     from mriprep.issues import Issue
     from mriprep.progress import Progress
-    from mriprep.templates import Template
 
 __all__ = ['RefusalError', 'RunOptions', 'run']
 
 logger = logging.getLogger('mriprep')
 
-_RUN_ID = re.compile(r'\w[\w.-]*')
 
 # Nipype's cost grows with the square of a graph, so that many sessions run one batch after another.
 SESSIONS_PER_PROCESSOR = 4
 SESSIONS_PER_BATCH = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What to run on and how; nothing in it changes a result."""
-
-    bids_dir: Path
-    out_dir: Path
-    work_dir: Path | None = None
-    participant_labels: tuple[str, ...] = ()
-    session_labels: tuple[str, ...] = ()
-    bids_filter_file: Path | None = None
-    bids_database_dir: Path | None = None
-    plugin_file: Path | None = None
-    clean_workdir: bool = False
-    dry_run: bool = False
-    reports_only: bool = False
-    boilerplate_only: bool = False
-    write_graph: bool = False
-    stop_on_first_crash: bool = False
-    offline: bool = False
-    run_id: str | None = None
-    verbose: int = 0
-    command: tuple[str, ...] = ('mriprep',)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One run, once it is decided what to do."""
-
-    options: RunOptions
-    settings: Settings
-    resources: Resources
-    inventory: Inventory
-    plans: tuple[SubjectPlan, ...]
-    versions: Mapping[str, str]
-    run_id: str
-    work_dir: Path
-    plugin: Mapping[str, Any] | None = None  # of `--use-plugin`; None: our own
-    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def out_dir(self) -> Path:
-        """Folder of the derivatives."""
-        return self.options.out_dir
-
-    @property
-    def log_dir(self) -> Path:
-        """Folder of this run's logs."""
-        return self.out_dir / 'logs' / self.run_id
-
-    @property
-    def sessions(self) -> list[SessionPlan]:
-        """All sessions, in order."""
-        return [session for plan in self.plans for session in plan.sessions]
-
-    @property
-    def steps(self) -> list[Step]:
-        """Steps of all sessions, those that sessions share once."""
-        shared = {id(session.steps): session.steps for session in self.sessions}
-        return [step for steps in shared.values() for step in steps]
-
-    def fingerprint(self, session: SessionPlan) -> str:
-        """Identify what the derivatives of a session depend on; the image is read once."""
-        if session.name not in self._fingerprints:
-            made = fingerprint(session, self.settings, self.versions)
-            self._fingerprints[session.name] = made
-        return self._fingerprints[session.name]
-
-    def is_finished(self, session: SessionPlan) -> bool:
-        """Whether nothing is left to do for a session."""
-        return is_finished(session, self.out_dir, self.fingerprint(session))
 
 
 def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
@@ -140,7 +60,7 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
         finished = {session.name for session in this.sessions if this.is_finished(session)}
         print_plan(this.plans, finished=finished, issues=this.inventory.issues)
         return 0
-    open_output(this.out_dir, this.inventory, this.versions)
+    open_output(this.out_dir, this.inventory, this.versions, options.derivatives)
     write_boilerplate(this)
     if options.boilerplate_only:
         return 0
@@ -164,76 +84,6 @@ def run(options: RunOptions, settings: Settings, resources: Resources) -> int:
         failures += compute(this, todo)
         show(this, _touched(this, todo, failures), failures)
     return _conclude(this, failures)
-
-
-def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Run:
-    """Check folders, look at the data set, find templates and tools, plan."""
-    from mriprep.engine import read_plugin_file, warm_up
-    from mriprep.inventory import InventoryError, take_inventory
-    from mriprep.tools import ToolError, activate, versions
-
-    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
-        raise RefusalError(
-            f'--run-uuid {options.run_id!r} names a folder; use letters, digits, "-", "_" and "."'
-        )
-    options = check_folders(options)
-    plugin = None if options.plugin_file is None else read_plugin_file(options.plugin_file)
-    if options.write_graph and shutil.which('dot') is None:
-        raise RefusalError(
-            '--write-graph: the program "dot" is not on PATH; install Graphviz, or leave it out'
-        )
-    if _computes_for_sure(options):
-        warm_up()
-    try:
-        inventory = take_inventory(
-            options.bids_dir,
-            participant_labels=options.participant_labels,
-            session_labels=options.session_labels,
-            bids_filters=_read_filters(options.bids_filter_file),
-            database_dir=options.bids_database_dir,
-        )
-        activate(settings.ants)
-    except (InventoryError, ToolError) as exc:
-        raise RefusalError(str(exc)) from exc
-    tools = {'mriprep': _own_version(), **versions()}
-    work_dir = options.work_dir or Path.cwd() / 'work'
-    with contextlib.ExitStack() as stack:
-        cache = work_dir / 'templates'
-        if options.dry_run:
-            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mriprep-')))
-        templates = find_templates(settings, cache, offline=options.offline)
-    return Run(
-        options=options,
-        settings=settings,
-        resources=resources,
-        inventory=inventory,
-        plans=plan_run(inventory, settings, templates, tools),
-        versions=tools,
-        run_id=options.run_id or f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}',
-        work_dir=work_dir,
-        plugin=plugin,
-    )
-
-
-def _computes_for_sure(options: RunOptions) -> bool:
-    """Whether workers will be needed: then they start while the data set is looked at."""
-    idle = options.dry_run or options.reports_only or options.boilerplate_only
-    resumes = (options.out_dir / 'logs' / 'finished').exists()
-    return options.plugin_file is None and not idle and not resumes
-
-
-def find_templates(settings: Settings, cache: Path, *, offline: bool) -> dict[Space, Template]:
-    """Find the template of each output space."""
-    from mriprep.templates import TemplateError, find_template
-
-    try:
-        return {
-            space: find_template(space, cache, offline)
-            for space in settings.output_spaces
-            if not space.is_native
-        }
-    except TemplateError as exc:
-        raise RefusalError(str(exc)) from exc
 
 
 def _touched(
@@ -301,6 +151,7 @@ def _compute_batch(
                 version=this.versions['mriprep'],
                 fingerprint=this.fingerprint(session),
             ),
+            this.atlas,
         )
         top.add_nodes([part])
         progress.steps_per_session = count_steps(part)
@@ -392,24 +243,39 @@ def start_logs(this: Run) -> None:
         logger.warning('%s: %s', issue.severity.value, issue)
 
 
-def say(text: str) -> None:
-    """Tell the person at the terminal."""
-    print(f'mriprep: {text}', file=sys.stderr, flush=True)
-
-
 def _conclude(this: Run, failures: Sequence[Failure]) -> int:
     write_failures(this.log_dir / 'failures.tsv', failures)
+    write_masks(this.log_dir / 'masks.tsv', this.out_dir, this.sessions)
+    for network, (loads, images) in _loads(this).items():
+        logger.info('networks: %s was loaded %d times for %d images', network, loads, images)
     names = {(failure.subject, failure.session) for failure in failures}
     for failure in failures:
         say(f'failed: {failure.line}')
         logger.error('failed: %s', failure.line)
     done = sum(1 for session in this.sessions if (session.subject, session.session) not in names)
     say(f'{done} done, {len(names)} failed; see {this.out_dir.name}/sub-*.html')
+    doubtful = [
+        name for name, status in mask_states(this.out_dir, this.sessions) if status == 'doubtful'
+    ]
+    if doubtful:
+        listed = ', '.join(doubtful[:10]) + (', ...' if len(doubtful) > 10 else '')
+        say(f'{len(doubtful)} brain masks are doubtful, look at them: {listed}')
     if names:
         say(
             f'each failure with its next step: {this.out_dir.name}/logs/{this.run_id}/failures.tsv'
         )
     return 1 if failures else 0
+
+
+def _loads(this: Run) -> dict[str, tuple[int, int]]:
+    """How often each network was loaded in this run, and for how many images."""
+    from mriprep.extractors.loaded import count_loads
+
+    try:
+        with (this.log_dir / 'mriprep.log').open(encoding='utf-8', errors='replace') as log:
+            return count_loads(log)
+    except OSError:
+        return {}
 
 
 def _issues(this: Run) -> list[Issue]:
@@ -426,25 +292,3 @@ def _forecast(todo: Sequence[SessionPlan], this: Run) -> str:
         f'{len(todo)} sessions to do, about {duration(seconds / lanes)} and {disk / 1000:.1f} GB '
         f'on {this.resources.n_procs} processors'
     )
-
-
-def _read_filters(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    try:
-        filters = json.loads(path.read_text(encoding='utf-8'))
-    except OSError as exc:
-        raise RefusalError(
-            f'{path}: BIDS filter file can not be read ({exc.strerror}); check the path'
-        ) from exc
-    except ValueError as exc:
-        raise RefusalError(f'{path}: BIDS filter file is not JSON ({exc}); correct it') from exc
-    if not isinstance(filters, dict):
-        raise RefusalError(f'{path}: BIDS filter file must hold an object like {{"t1w": {{...}}}}')
-    return filters
-
-
-def _own_version() -> str:
-    from mriprep import __version__
-
-    return __version__

@@ -21,6 +21,8 @@ class NodeFailure:
     crash_file: Path
 
 
+# errors whose words are for people
+_WORDED = ('ImageError', 'BrainError', 'ExtractorError', 'SettingsError', 'WeightsError')
 _KILLED = re.compile(r'subprocess exited with code (?:-9|137)\.')
 _SIGNALS = ('Segmentation fault', 'Aborted', 'Killed')  # what a shell says of a dead program
 _NODE = re.compile(r'^Node: (?P<name>\S+)$', re.MULTILINE)
@@ -63,7 +65,7 @@ def cause_of(text: str) -> str:
     if real:
         match = real[-1]
         kind = match['kind'].rpartition('.')[2]
-        told = kind.endswith(('ImageError', 'BrainError')) or kind in (
+        told = kind.endswith(_WORDED) or kind in (
             'ValueError',
             'RuntimeError',
         )

@@ -70,27 +70,36 @@ def execution_config(
 
 
 class _Workers:
-    """Worker processes, each in a pool of its own: one that dies takes no other's task with it."""
+    """Worker processes, each in a pool of its own: one that dies takes no other's task with it.
+
+    Tasks with a key go to workers that do nothing else, so that what these have loaded is there
+    for the next task with that key.
+    """
 
     def __init__(self, make_pool: Callable[[], ProcessPoolExecutor]) -> None:
         self._make_pool = make_pool
-        self._idle: list[ProcessPoolExecutor] = []
+        self._idle: dict[str, list[ProcessPoolExecutor]] = {}
         self._pools: list[ProcessPoolExecutor] = []
 
-    def submit(self, task: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Give a task to an idle worker, the last used first, or to a new one."""
-        while self._idle:
-            pool = self._idle.pop()
+    def submit(self, task: Callable[..., Any], *args: Any, key: str = '') -> Future[Any]:
+        """Give a task to an idle worker with its key, the last used first, or to a new one."""
+        idle = self._idle.setdefault(key, [])
+        while idle:
+            pool = idle.pop()
             with contextlib.suppress(BrokenExecutor):  # it died while it was idle
-                return self._start(pool, task, args)
+                return self._start(pool, idle, task, args)
         self._pools.append(pool := self._make_pool())
-        return self._start(pool, task, args)
+        return self._start(pool, idle, task, args)
 
     def _start(
-        self, pool: ProcessPoolExecutor, task: Callable[..., Any], args: tuple[Any, ...]
+        self,
+        pool: ProcessPoolExecutor,
+        idle: list[ProcessPoolExecutor],
+        task: Callable[..., Any],
+        args: tuple[Any, ...],
     ) -> Future[Any]:
         future = pool.submit(task, *args)
-        future.add_done_callback(lambda _: self._idle.append(pool))
+        future.add_done_callback(lambda _: idle.append(pool))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -135,6 +144,7 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
         def __init__(self, plugin_args: dict[str, Any]) -> None:
             super().__init__(plugin_args=plugin_args)
             self._reported = threading.Event()
+            self._free_devices = list(resources.devices) if resources.uses_gpu else []
             self.pool: Any = _Workers(
                 lambda: ProcessPoolExecutor(
                     max_workers=1,
@@ -159,10 +169,23 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
             taskid = int(self._taskid)
             if getattr(node.interface, 'terminal_output', '') == 'stream':
                 node.interface.terminal_output = 'allatonce'
-            future = self.pool.submit(run_node, node, updatehash, taskid)
+            device = self._lend_device(node)
+            key = getattr(node.interface, 'worker_key', '')
+            future = self.pool.submit(run_node, node, updatehash, taskid, key=key)
             self._task_obj[taskid] = future
+            if device is not None:
+                # before the result is taken: the next image finds the device free
+                future.add_done_callback(lambda _: self._free_devices.append(device))
             future.add_done_callback(lambda done: self._take(taskid, done))
             return taskid
+
+        def _lend_device(self, node: Any) -> str | None:
+            """Give a GPU to a node that wants one, for itself alone."""
+            if not node.is_gpu_node() or not self._free_devices:
+                return None
+            device = self._free_devices.pop(0)
+            node.inputs.device = device  # not part of the node's hash
+            return device
 
         def _take(self, taskid: int, done: Future[dict[str, Any]]) -> None:
             """Keep the result of a task; called in another thread."""
@@ -195,6 +218,8 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
         {
             'n_procs': resources.n_procs,
             'memory_gb': resources.mem_gb,
+            # Nipype counts a node's processors as slots of GPUs: one node a device
+            'n_gpu_procs': resources.n_threads * len(resources.devices),
             'raise_insufficient': False,
             'status_callback': status,
         }

@@ -41,6 +41,8 @@ def mask_contour(
     affine: NDArray[np.floating],
     mask: NDArray[np.bool_],
     *,
+    rival: NDArray[np.bool_] | None = None,
+    remark: str = '',
     count: int = 7,
 ) -> Figure:
     """Draw the contour of the brain mask over the image in three planes.
@@ -53,6 +55,10 @@ def mask_contour(
         Voxels to world, mm; may be oblique.
     mask : (I, J, K) bool array
         On the grid of ``volume``. When it is empty, slices cover the whole image.
+    rival : (I, J, K) bool array, optional
+        Another mask on that grid, drawn in blue.
+    remark : str
+        What is said below the picture, beside the volume.
     count : int
         Slices in each plane, spread evenly over the mask.
 
@@ -61,11 +67,15 @@ def mask_contour(
     ValueError
         If shapes differ or the axes are not RAS.
     """
-    same_shape(volume=volume, mask=mask)
-    frame, limits = Frame.around(mask, affine), window(volume, mask)
-    rows = [grey_row(frame, cuts, volume, limits, mask) for cuts in three_planes(mask, count)]
-    litres = mask.sum() * float(np.prod(frame.zooms)) / 1000
-    note = f'Brain mask: {litres:.0f} ml.' if mask.any() else 'THE BRAIN MASK IS EMPTY.'
+    same_shape(volume=volume, mask=mask, **({} if rival is None else {'rival': rival}))
+    shown = mask if rival is None else mask | rival
+    frame, limits = Frame.around(shown, affine), window(volume, mask)
+    rows = [
+        grey_row(frame, cuts, volume, limits, mask, rival) for cuts in three_planes(shown, count)
+    ]
+    millilitres = mask.sum() * float(np.prod(frame.zooms)) / 1000
+    note = f'Brain mask: {millilitres:.0f} ml.' if mask.any() else 'THE BRAIN MASK IS EMPTY.'
+    note = ' '.join(filter(None, [note, remark]))
     layer = Layer(rows=rows, heads=('axial', 'coronal', 'sagittal'))
     return _titled(mosaic([layer], frame, note=note), 'Brain mask contour over the T1w image')
 

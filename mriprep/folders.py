@@ -96,15 +96,23 @@ def forbid_full_disk(out_dir: Path, work_dir: Path, todo: Sequence[SessionPlan])
             )
 
 
-def open_output(out_dir: Path, inventory: Inventory, versions: Mapping[str, str]) -> None:
-    """Write what every derivative data set has; equal files are left alone."""
+def open_output(
+    out_dir: Path,
+    inventory: Inventory,
+    versions: Mapping[str, str],
+    given: Mapping[str, Path] | None = None,
+) -> None:
+    """Write what every derivative data set has; equal files are left alone.
+
+    ``given`` are the derivative data sets that files are taken from, by name.
+    """
     import json
 
     from mriprep.files import write_text
     from mriprep.naming import BIDSIGNORE
     from mriprep.provenance import dataset_description
 
-    description = dataset_description(inventory, out_dir, versions['mriprep'], versions)
+    description = dataset_description(inventory, out_dir, versions['mriprep'], versions, given)
     for name, text in (
         ('dataset_description.json', json.dumps(description, indent=2) + '\n'),
         ('.bidsignore', '\n'.join(BIDSIGNORE) + '\n'),

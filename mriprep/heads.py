@@ -66,7 +66,9 @@ def _why_not_a_blob(blocks: NDArray[np.floating], sizes_mm: NDArray[np.floating]
     import numpy as np
     from scipy import ndimage
 
-    labels, _ = ndimage.label(blocks > _otsu(blocks))
+    from mriprep.intensity import otsu_threshold
+
+    labels, _ = ndimage.label(blocks > otsu_threshold(blocks))
     counts = np.bincount(labels.ravel())[1:]
     largest = int(counts.argmax()) + 1
     share = counts[largest - 1] / counts.sum()
@@ -111,20 +113,6 @@ def _neighbour_correlation(blocks: NDArray[np.floating], axis: int) -> float:
     centred = blocks - blocks.mean()
     line = np.moveaxis(centred, axis, 0)
     return float((line[1:] * line[:-1]).mean() / (centred**2).mean())
-
-
-def _otsu(values: NDArray[np.floating]) -> float:
-    """Threshold between dark and bright that leaves the least variance within both."""
-    import numpy as np
-
-    high = np.percentile(values, 99.5)
-    counts, edges = np.histogram(np.minimum(values, high), 128)
-    centres = (edges[1:] + edges[:-1]) / 2
-    below, moment = np.cumsum(counts)[:-1], np.cumsum(counts * centres)[:-1]
-    above = counts.sum() - below
-    total = (counts * centres).sum()
-    between = below * above * (moment / below - (total - moment) / above) ** 2
-    return float(edges[1:-1][between.argmax()])
 
 
 def _times(numbers: Iterable[float]) -> str:

@@ -91,13 +91,38 @@ def load_mask_on(image: nb.Nifti1Image, path: Path | str) -> NDArray[np.bool_]:
     return np.asanyarray(mask.dataobj) > 0.5
 
 
-def same_grid(first: nb.Nifti1Image, second: nb.Nifti1Image) -> None:
+def load_given_mask(image: nb.Nifti1Image, path: Path | str) -> NDArray[np.bool_]:
+    """Read a mask that another tool made for an image that has been conformed to RAS axes since.
+
+    Its axes may be ordered as those of the raw image. Rounding of headers is forgiven up to a
+    tenth of a millimetre.
+
+    Raises
+    ------
+    ImageError
+        If the file can't be read, or its voxels are not those of the image.
+    """
+    import nibabel as nb
+    import numpy as np
+
+    mask: Any = nb.as_closest_canonical(nb.squeeze_image(load(path)))  # type: ignore[no-untyped-call]
+    try:
+        same_grid(image, mask, tolerance_mm=0.1)
+    except ImageError as exc:
+        raise ImageError(f'{Path(path).name}: the given mask is not on the grid: {exc}') from exc
+    inside: NDArray[np.bool_] = np.asanyarray(mask.dataobj) > 0.5
+    return inside
+
+
+def same_grid(
+    first: nb.Nifti1Image, second: nb.Nifti1Image, *, tolerance_mm: float = _GRID_TOLERANCE_MM
+) -> None:
     """Make sure that two images have the same voxels.
 
     Raises
     ------
     ImageError
-        If shapes differ, or corners of the grids lie more than 0.01 mm apart.
+        If shapes differ, or corners of the grids lie further apart than the tolerance.
     """
     if first.shape != second.shape:
         raise ImageError(
@@ -105,7 +130,7 @@ def same_grid(first: nb.Nifti1Image, second: nb.Nifti1Image) -> None:
             'resample one image onto the other'
         )
     apart = _corner_distance(first.affine, second.affine, first.shape)
-    if not apart <= _GRID_TOLERANCE_MM:
+    if not apart <= tolerance_mm:
         raise ImageError(
             f'grids differ: their corners lie {apart:.2f} mm apart; '
             'resample one image onto the other'

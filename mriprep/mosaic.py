@@ -28,6 +28,7 @@ LABEL, GAP, HEAD, TITLE, FOOT = 20, 12, 22, 26, 30
 TILT_TOLD_DEG = 0.5  # tilts below this are not worth a reader's time
 FRONT, BACK = 'mriprep-front', 'mriprep-back'  # groups of layers that are shown in turns
 CONTOUR = '#ff8c1a'
+RIVAL = '#4dd2ff'  # contour of a second mask
 INK = '#e8e8e8'  # text on black
 FONT: dict[str, Any] = {'family': 'DejaVu Sans', 'color': INK}
 
@@ -71,6 +72,7 @@ class Panel:
     label: str
     sides: tuple[str, str]
     lines: tuple[NDArray[np.floating], ...] = ()
+    rivals: tuple[NDArray[np.floating], ...] = ()  # lines of a second mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +235,9 @@ def grey_row(
     volume: NDArray[np.floating],
     limits: tuple[float, float],
     mask: NDArray[np.bool_] | None = None,
+    rival: NDArray[np.bool_] | None = None,
 ) -> list[Panel]:
-    """Cut one volume into panels, with the contour of a mask where one is given."""
+    """Cut one volume into panels, with the contours of one or two masks where they are given."""
     return [
         Panel(
             pixels=grey(frame.slice(volume, cut), limits),
@@ -242,6 +245,7 @@ def grey_row(
             label=frame.label(cut),
             sides=cut.plane.sides,
             lines=() if mask is None else frame.outline(mask, cut),
+            rivals=() if rival is None else frame.outline(rival, cut),
         )
         for cut in cuts
     ]
@@ -317,7 +321,7 @@ def _draw_layer(axes: Any, layer: Layer, layout: _Layout, finest_mm: float) -> N
     width, height, pixel = layout.width, layout.height, layout.pixel
     pitch = max(finest_mm, width / MAX_PIXELS)
     canvas = Image.new('RGB', (round(width / pitch), round(height / pitch)))
-    outlines = []
+    outlines, rivals = [], []
     for panel, (x, y) in zip(chain(*layer.rows), chain(*layout.corners), strict=True):
         across, up = panel.size
         picture = Image.fromarray(np.ascontiguousarray(panel.pixels)).resize(
@@ -325,6 +329,7 @@ def _draw_layer(axes: Any, layer: Layer, layout: _Layout, finest_mm: float) -> N
         )
         canvas.paste(picture, (round(x / pitch), round((height - y - up) / pitch)))
         outlines += [line + np.array((x, y)) for line in panel.lines]
+        rivals += [line + np.array((x, y)) for line in panel.rivals]
         style = {'fontsize': 8.5, 'va': 'bottom', **FONT}
         above = y + up + 3 * pixel
         axes.text(x + across / 2, above, panel.label, ha='center', **style)
@@ -335,6 +340,8 @@ def _draw_layer(axes: Any, layer: Layer, layout: _Layout, finest_mm: float) -> N
     axes.imshow(
         np.asarray(canvas), extent=(0, width, 0, height), aspect='auto', interpolation='none'
     )
+    # the second mask below, so that the first is seen where both agree
+    axes.add_collection(LineCollection(rivals, colors=RIVAL, linewidths=0.9), autolim=False)
     axes.add_collection(LineCollection(outlines, colors=CONTOUR, linewidths=0.9), autolim=False)
     style = {'ha': 'center', 'va': 'center', 'fontsize': 10, **FONT}
     for head, row, line in zip(layer.heads, layer.rows, layout.corners, strict=False):

@@ -22,7 +22,7 @@ ENTITY_ORDER = (
 )  # fmt: skip
 
 # Files that BIDS has no rule for.
-BIDSIGNORE = ('*.html', 'logs/', 'figures', '*_xfm.*')
+BIDSIGNORE = ('*.html', 'logs/', 'figures', '*_xfm.*', '*_desc-iqms_*.json')
 
 
 AnyPath = TypeVar('AnyPath', bound=PurePath)
@@ -33,12 +33,15 @@ class Output(StrEnum):
 
     PREPROC = 'preproc'
     BRAIN_MASK = 'brain_mask'
+    BRAIN_PROBABILITY = 'brain_probability'
     BRAIN = 'brain'
     ZSCORE = 'zscore'
     FORWARD = 'forward'
     INVERSE = 'inverse'
+    METRICS = 'metrics'
     AUDIT_FIGURE = 'audit_figure'
     BRAIN_FIGURE = 'brain_figure'
+    GUARD_FIGURE = 'guard_figure'
     BIAS_FIGURE = 'bias_figure'
     HISTOGRAM_FIGURE = 'histogram_figure'
     REGISTRATION_FIGURE = 'registration_figure'
@@ -49,7 +52,9 @@ class Kind(StrEnum):
 
     IMAGE = 'image'
     MASK = 'mask'
+    PROBABILITY = 'probability'
     TRANSFORM = 'transform'
+    METRICS = 'metrics'
     FIGURE = 'figure'
 
 
@@ -67,7 +72,8 @@ class Pattern:
     @property
     def dtype(self) -> str | None:
         """NumPy name of the stored voxels, None for what is not an image."""
-        return {Kind.IMAGE: 'float32', Kind.MASK: 'uint8'}.get(self.kind)
+        stored = {Kind.IMAGE: 'float32', Kind.MASK: 'uint8', Kind.PROBABILITY: 'float32'}
+        return stored.get(self.kind)
 
 
 PATTERNS: Mapping[Output, Pattern] = {
@@ -80,6 +86,13 @@ PATTERNS: Mapping[Output, Pattern] = {
     ),
     Output.BRAIN_MASK: Pattern(
         kind=Kind.MASK, extension='.nii.gz', desc='brain', suffix='mask', doc='brain mask'
+    ),
+    Output.BRAIN_PROBABILITY: Pattern(
+        kind=Kind.PROBABILITY,
+        extension='.nii.gz',
+        desc='brain',
+        suffix='probseg',
+        doc='probability that a voxel is brain, to a thousandth',
     ),
     Output.BRAIN: Pattern(
         kind=Kind.IMAGE,
@@ -101,8 +114,12 @@ PATTERNS: Mapping[Output, Pattern] = {
     Output.INVERSE: Pattern(
         kind=Kind.TRANSFORM, extension='.h5', suffix='xfm', doc='ITK transform from the template'
     ),
+    Output.METRICS: Pattern(
+        kind=Kind.METRICS, extension='.json', desc='iqms', doc='what the guard measured'
+    ),
     Output.AUDIT_FIGURE: Pattern(kind=Kind.FIGURE, extension='.html', desc='audit'),
     Output.BRAIN_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='brain'),
+    Output.GUARD_FIGURE: Pattern(kind=Kind.FIGURE, extension='.html', desc='guard'),
     Output.BIAS_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='bias'),
     Output.HISTOGRAM_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='histogram'),
     Output.REGISTRATION_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='registration'),
@@ -185,6 +202,45 @@ def output_path(
     if session is not None:
         home /= f'ses-{session}'
     return home / 'anat' / name
+
+
+def mask_paths(
+    *,
+    subject: str,
+    session: str | None = None,
+    source_entities: Iterable[tuple[str, str]] = (),
+    source_suffix: str = 'T1w',
+) -> tuple[PurePosixPath, ...]:
+    """Where the brain mask of an image may lie in a derivative data set, the best name first.
+
+    The parameters are those of `output_path`. A mask may bear the entities of its image or
+    not, and the suffix of its image as ``space-`` where it was made on that image's grid.
+
+    Examples
+    --------
+    >>> for path in mask_paths(subject='01', source_entities=[('run', '2')])[:2]:
+    ...     print(path)
+    sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz
+    sub-01/anat/sub-01_run-2_space-T1w_desc-brain_mask.nii.gz
+    """
+    kept = dict(source_entities)
+    folder = PurePosixPath(f'sub-{subject}') / (f'ses-{session}' if session else '') / 'anat'
+    who = {'sub': subject} | ({'ses': session} if session else {})
+    marks: tuple[dict[str, str], ...] = (
+        {'desc': 'brain'},
+        {'space': source_suffix, 'desc': 'brain'},
+        {'label': 'brain'},
+        {},
+    )
+    names = (
+        file_name(who | entities | mark, 'mask', extension)
+        for entities in (kept, {})
+        for mark in marks
+        for extension in ('.nii.gz', '.nii')
+    )
+    listed = [folder / name for name in dict.fromkeys(names)]
+    # compressed or not, the better name counts first
+    return tuple(sorted(listed, key=lambda path: path.name.endswith('.nii')))
 
 
 def report_path(subject: str) -> PurePosixPath:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NEXT_STEP = {
     'conform': 'look at the image and its header, repair or exclude it, and run again',
+    'believe': 'look at the picture of the mask in the report',
     'extract': 'look at the image: is it a T1w head, whole and the right way up?',
     'head': 'look at the registration in the report',
     'register': 'look at the brain mask in the report',
@@ -109,13 +110,13 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
         for failure in failures
     ]
     columns = ('participant_id', 'session_id', 'step', 'image', 'cause', 'next_step')
-    _write_table(path, columns, rows)
+    write_table(path, columns, rows)
 
 
 def write_timings(path: Path, seconds: Mapping[str, float]) -> None:
     """Write ``timings.tsv``: seconds of each node, by its full name."""
     rows = [{'node': node, 'seconds': f'{value:.2f}'} for node, value in seconds.items()]
-    _write_table(path, ('node', 'seconds'), rows)
+    write_table(path, ('node', 'seconds'), rows)
 
 
 def subject_times(
@@ -143,7 +144,8 @@ def subject_times(
     return times
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table as BIDS wants it: tabs, one line a row, whole or not at all."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, delimiter='\t', lineterminator='\n')
     writer.writeheader()

@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mriprep.issues import Issue, Severity
+from mriprep.metrics import read_metrics
 from mriprep.naming import Output, sidecar_path
 from mriprep.outcome import Failure
-from mriprep.plan import SessionPlan, Step, SubjectPlan
+from mriprep.plan import SessionPlan, SubjectPlan
+from mriprep.steps import Step
+from mriprep.tables import VERDICTS
 
 
 def print_plan(
@@ -130,7 +133,7 @@ def write_report(
     sessions = [
         SessionRecord(
             session=session.session,
-            summary=session_summary(session),
+            summary=session_summary(session) | mask_summary(out_dir, session),
             steps=session.steps,
             spaces=[registration.label for registration in session.registrations],
         )
@@ -138,6 +141,7 @@ def write_report(
     ]
     issues = [issue for session in plan.sessions for issue in session.issues]
     issues += [issue for session in plan.sessions for issue in header_warnings(out_dir, session)]
+    issues += [issue for session in plan.sessions for issue in mask_doubts(out_dir, session)]
     errors: list[Issue | str] = [
         *(_as_issue(failure) for failure in failures),
         *issues,
@@ -177,6 +181,36 @@ def header_warnings(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
             subject=session.subject,
             session=session.session,
         )
+
+
+def mask_doubts(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
+    """Tell that the guard doubts a mask; a refused one is a failure and told as such."""
+    metrics = read_metrics(out_dir, session)
+    if metrics.get('mask_status') == 'doubtful':
+        reasons = metrics.get('mask_reasons')
+        told = '; '.join(map(str, reasons)) if isinstance(reasons, list) else ''
+        yield Issue(
+            severity=Severity.WARNING,
+            where=session.reference.relative,
+            problem=f'the brain mask is doubtful: {told}',
+            remedy='look at its picture',
+            subject=session.subject,
+            session=session.session,
+        )
+
+
+def mask_summary(out_dir: Path, session: SessionPlan) -> dict[str, object]:
+    """Say what found the brain and whether the mask is believed."""
+    metrics = read_metrics(out_dir, session)
+    if not metrics:
+        return {}
+    status = VERDICTS.get(str(metrics.get('mask_status')), '')
+    volume = metrics.get('mask_volume_ml')
+    return {
+        'brain mask': f'{status} ({metrics.get("mask_extractor")}, {volume:.0f} ml)'
+        if isinstance(volume, float)
+        else status
+    }
 
 
 def session_summary(session: SessionPlan) -> dict[str, object]:

@@ -4,44 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from itertools import groupby
 from pathlib import PurePosixPath
 
+from mriprep.extractors.base import MapKind
+from mriprep.extractors.choice import Extraction
+from mriprep.given import GivenFile
 from mriprep.inventory import ImageRecord, Inventory
 from mriprep.issues import Issue, Severity
 from mriprep.naming import Output, output_path
-from mriprep.registration import metric_words
-from mriprep.settings import (
-    BiasSettings,
-    Normalization,
-    Settings,
-    Space,
-)
+from mriprep.participants import Person, person
+from mriprep.settings import AUTO, GIVEN, Normalization, Settings, Space
+from mriprep.steps import RegistrationPlan, Step, steps_of
 from mriprep.templates import Template
-
-
-class StepName(StrEnum):
-    """The steps, in their order."""
-
-    CONFORM = 'conform'
-    EXTRACT = 'extract'
-    BIAS = 'bias'
-    REGISTER = 'register'
-    RESAMPLE = 'resample'
-    NORMALIZE = 'normalize'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step: which tool does it, and with what parameters."""
-
-    name: StepName
-    tool: str
-    version: str
-    parameters: Mapping[str, object]
-    space: str | None = None  # label of the template, for the steps done once per template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +27,7 @@ class Derivative:
     output: Output
     path: PurePosixPath  # relative to the output folder
     template: Template | None = None  # the grid it lies on; None for the image's own
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrationPlan:
-    """One registration, and the grids on which its result is written."""
-
-    target: Template
-    grids: tuple[Template, ...]
-
-    @property
-    def label(self) -> str:
-        """Value of the entity ``space-``."""
-        return self.target.space.label
+    optional: bool = False  # may turn out not to exist
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +46,9 @@ class SessionPlan:
     subject: str
     session: str | None
     reference: ImageRecord
+    extraction: Extraction
+    given_mask: GivenFile | None = None  # used instead of computing one
+    person: Person = Person()
     passed_over: tuple[ImageRecord, ...] = ()
     steps: tuple[Step, ...] = ()
     registrations: tuple[RegistrationPlan, ...] = ()
@@ -96,7 +63,7 @@ class SessionPlan:
     @cached_property
     def estimate(self) -> Estimate:
         """Rough price."""
-        return _estimate(self.reference, self.registrations, self.derivatives)
+        return _estimate(self)
 
     def derivative(self, output: Output, template: Template | None = None) -> Derivative | None:
         """Find one planned file; None when it will not be written."""
@@ -134,6 +101,8 @@ def plan_run(
     settings: Settings,
     templates: Mapping[Space, Template],
     versions: Mapping[str, str],
+    extraction: Extraction,
+    given_masks: Mapping[str, GivenFile] | None = None,
 ) -> tuple[SubjectPlan, ...]:
     """Decide what is done to each subject.
 
@@ -147,6 +116,11 @@ def plan_run(
         The template of each space in ``settings.output_spaces`` that has one.
     versions
         Version of each tool, from `mriprep.tools.versions`.
+    extraction
+        How brains are found, from `mriprep.extractors.choice.choose`.
+    given_masks
+        Masks that the user has, by the relative path of their image; they are used where the
+        extractor is ``auto`` or ``given``.
 
     Returns
     -------
@@ -155,17 +129,24 @@ def plan_run(
     """
     spaces = [space for space in settings.output_spaces if not space.is_native]
     registrations = plan_registrations(templates[space] for space in spaces)
-    steps = _steps(settings, registrations, versions)
+    common = _Common(
+        settings=settings,
+        registrations=registrations,
+        versions=versions,
+        extraction=extraction,
+        given_masks=(given_masks or {}) if settings.brain.extractor in (AUTO, GIVEN) else {},
+        participants=inventory.participants,
+    )
     plans = []
     for subject, images in groupby(inventory.images, lambda image: image.subject):
         sessions: list[SessionPlan] = []
         issues: list[Issue] = []
         for _, group in groupby(images, lambda image: image.session):
-            found = _plan_session(tuple(group), settings, registrations, steps)
-            if isinstance(found, SessionPlan):
-                sessions.append(found)
+            planned = _plan_session(tuple(group), common)
+            if isinstance(planned, SessionPlan):
+                sessions.append(planned)
             else:
-                issues.extend(found)
+                issues.extend(planned)
         plans.append(SubjectPlan(subject=subject, sessions=tuple(sessions), issues=tuple(issues)))
     return tuple(plans)
 
@@ -175,11 +156,30 @@ def is_reference(image: ImageRecord) -> bool:
     return image.suffix == 'T1w' and image.set_apart is None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    """What all sessions of a run share."""
+
+    settings: Settings
+    registrations: tuple[RegistrationPlan, ...]
+    versions: Mapping[str, str]
+    extraction: Extraction
+    given_masks: Mapping[str, GivenFile]
+    participants: Mapping[str, Mapping[str, str]]
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Steps of a session whose mask is computed."""
+        return steps_of(self.settings, self.registrations, self.versions, self.extraction)
+
+    @cached_property
+    def steps_with_mask(self) -> tuple[Step, ...]:
+        """Steps of a session whose mask is given."""
+        return steps_of(self.settings, self.registrations, self.versions, self.extraction.given())
+
+
 def _plan_session(
-    images: tuple[ImageRecord, ...],
-    settings: Settings,
-    registrations: tuple[RegistrationPlan, ...],
-    steps: tuple[Step, ...],
+    images: tuple[ImageRecord, ...], common: _Common
 ) -> SessionPlan | tuple[Issue, ...]:
     """Plan one session; the issues alone when it has no usable reference."""
     first = images[0]
@@ -189,13 +189,11 @@ def _plan_session(
     if not usable:
         if not candidates:
             issues.append(
-                Issue(
-                    severity=Severity.ERROR,
-                    where=first.relative,
-                    problem='this session has no T1w image without contrast agent',
-                    remedy='add one, or look for a wrong name or filter',
-                    subject=first.subject,
-                    session=first.session,
+                _issue(
+                    first,
+                    Severity.ERROR,
+                    'this session has no T1w image without contrast agent',
+                    'add one, or look for a wrong name or filter',
                 )
             )
         return tuple(issues)
@@ -203,25 +201,76 @@ def _plan_session(
     if passed_over:
         others = ', '.join(PurePosixPath(image.relative).name for image in passed_over)
         issues.append(
-            Issue(
-                severity=Severity.NOTE,
-                where=reference.relative,
-                problem=f'the first of {len(usable)} T1w images is used; left out: {others}',
-                remedy='choose another with --bids-filter-file',
-                subject=reference.subject,
-                session=reference.session,
+            _issue(
+                reference,
+                Severity.NOTE,
+                f'the first of {len(usable)} T1w images is used; left out: {others}',
+                'choose another with --bids-filter-file',
             )
         )
+    given = common.given_masks.get(reference.relative)
+    if given is None and common.settings.brain.extractor == GIVEN:
+        issues.append(
+            _issue(
+                reference,
+                Severity.ERROR,
+                'no brain mask is given for it',
+                'name the data set that holds one with -d NAME=PATH (its masks are called '
+                '*_desc-brain_mask.nii.gz), or choose another --extractor',
+            )
+        )
+        return tuple(issues)
+    extraction = common.extraction if given is None else common.extraction.given()
+    head = person(common.participants.get(reference.subject, {}))
+    issues += _doubts_of_extractor(reference, extraction, head)
     return SessionPlan(
         subject=reference.subject,
         session=reference.session,
         reference=reference,
+        extraction=extraction,
+        given_mask=given,
+        person=head,
         passed_over=passed_over,
-        steps=steps,
-        registrations=registrations,
-        derivatives=tuple(_derivatives(reference, settings, registrations)),
+        steps=common.steps if given is None else common.steps_with_mask,
+        registrations=common.registrations,
+        derivatives=tuple(
+            _derivatives(reference, common.settings, common.registrations, extraction)
+        ),
         issues=tuple(issues),
     )
+
+
+def _issue(image: ImageRecord, severity: Severity, problem: str, remedy: str) -> Issue:
+    return Issue(
+        severity=severity,
+        where=image.relative,
+        problem=problem,
+        remedy=remedy,
+        subject=image.subject,
+        session=image.session,
+    )
+
+
+def _doubts_of_extractor(
+    image: ImageRecord, extraction: Extraction, head: Person
+) -> Iterator[Issue]:
+    """Tell when an extractor was made for other images or other heads."""
+    facts = extraction.first
+    youngest, oldest = facts.ages_years
+    others = 'look at the mask; --extractor chooses another'
+    if image.suffix not in facts.contrasts:
+        made_for = ', '.join(facts.contrasts)
+        yield _issue(
+            image, Severity.WARNING, f'{facts.title} was made for {made_for} images', others
+        )
+    if head.age_years is not None and not youngest <= head.age_years <= oldest:
+        yield _issue(
+            image,
+            Severity.WARNING,
+            f'{facts.title} was made for ages of {youngest:g} to {oldest:g} years, '
+            'and this head is not of them',
+            others,
+        )
 
 
 def plan_registrations(grids: Iterable[Template]) -> tuple[RegistrationPlan, ...]:
@@ -237,7 +286,10 @@ def plan_registrations(grids: Iterable[Template]) -> tuple[RegistrationPlan, ...
 
 
 def _derivatives(
-    reference: ImageRecord, settings: Settings, registrations: Iterable[RegistrationPlan]
+    reference: ImageRecord,
+    settings: Settings,
+    registrations: Iterable[RegistrationPlan],
+    extraction: Extraction,
 ) -> Iterator[Derivative]:
     """List every file that a session gives, in the order in which it is written."""
 
@@ -256,15 +308,26 @@ def _derivatives(
                 space=space,
             ),
             template=template,
+            optional=output is Output.BRAIN_PROBABILITY,
         )
 
     normalized = settings.normalization is not Normalization.NONE
     yield from map(derivative, (Output.PREPROC, Output.BRAIN_MASK, Output.BRAIN))
+    yield derivative(Output.METRICS)
+    # a second extractor that takes over may give none: then none is written
+    if extraction.first.gives is MapKind.PROBABILITY and extraction.first.name != GIVEN:
+        yield derivative(Output.BRAIN_PROBABILITY)
     if normalized and any(space.is_native for space in settings.output_spaces):
         yield derivative(Output.ZSCORE)
     yield from map(
         derivative,
-        (Output.AUDIT_FIGURE, Output.BRAIN_FIGURE, Output.BIAS_FIGURE, Output.HISTOGRAM_FIGURE),
+        (
+            Output.AUDIT_FIGURE,
+            Output.BRAIN_FIGURE,
+            Output.GUARD_FIGURE,
+            Output.BIAS_FIGURE,
+            Output.HISTOGRAM_FIGURE,
+        ),
     )
     for registration in registrations:
         for output in (Output.FORWARD, Output.INVERSE, Output.REGISTRATION_FIGURE):
@@ -276,92 +339,14 @@ def _derivatives(
                 yield derivative(Output.ZSCORE, grid)
 
 
-def _steps(
-    settings: Settings, registrations: Iterable[RegistrationPlan], versions: Mapping[str, str]
-) -> tuple[Step, ...]:
-    """List the steps with their parameters."""
-    ants = versions.get('ANTs', 'unknown')
-    nibabel = versions.get('nibabel', 'unknown')
-    own = versions.get('mriprep', 'unknown')
-    steps = [
-        Step(
-            name=StepName.CONFORM,
-            tool='nibabel',
-            version=nibabel,
-            parameters={'axes': 'RAS', 'interpolation': 'none'},
-        ),
-        Step(
-            name=StepName.EXTRACT,
-            tool=settings.brain.extractor.value,
-            version=versions.get(settings.brain.extractor.value, 'unknown'),
-            parameters={'mask_threshold': settings.brain.mask_threshold},
-        ),
-        Step(
-            name=StepName.BIAS,
-            tool='N4BiasFieldCorrection',
-            version=ants,
-            parameters=bias_parameters(settings.bias),
-        ),
-    ]
-    for registration in registrations:
-        steps += [
-            Step(
-                name=StepName.REGISTER,
-                tool='antsRegistration',
-                version=ants,
-                parameters={
-                    'transform': settings.registration.transform.value,
-                    'voxel_mm': settings.registration.voxel_mm,
-                    'metric': metric_words(settings.registration.transform),
-                    'random_seed': settings.random_seed,
-                },
-                space=registration.label,
-            ),
-            Step(
-                name=StepName.RESAMPLE,
-                tool='antsApplyTransforms',
-                version=ants,
-                parameters={
-                    'grids': ', '.join(str(grid.space) for grid in registration.grids),
-                    'images': settings.registration.interpolation.value,
-                    'masks': 'GenericLabel',
-                },
-                space=registration.label,
-            ),
-        ]
-    if settings.normalization is not Normalization.NONE:
-        steps.append(
-            Step(
-                name=StepName.NORMALIZE,
-                tool='mriprep',
-                version=own,
-                parameters={'method': settings.normalization.value, 'statistics': 'brain mask'},
-            )
-        )
-    return tuple(steps)
-
-
-def bias_parameters(bias: BiasSettings) -> dict[str, object]:
-    """Name the parameters of N4 for people and sidecars."""
-    return {
-        'fit_voxel_mm': bias.fit_voxel_mm,
-        'iterations': list(bias.iterations),
-        'convergence': bias.convergence,
-        'spline_distance_mm': bias.spline_distance_mm,
-    }
-
-
-def _estimate(
-    reference: ImageRecord,
-    registrations: tuple[RegistrationPlan, ...],
-    derivatives: Iterable[Derivative],
-) -> Estimate:
+def _estimate(plan: SessionPlan) -> Estimate:
     """Price a session from the sizes of its grids; constants measured on two processors."""
+    reference = plan.reference
     native = 1.0
     for size in reference.shape[:3]:
         native *= size / 1e2  # millions of voxels
     megavoxels = 0.0
-    for item in derivatives:
+    for item in plan.derivatives:
         if item.path.name.endswith('.nii.gz'):
             if item.template is None:
                 megavoxels += native
@@ -369,7 +354,7 @@ def _estimate(
                 i, j, k = item.template.output_grid(reference.zooms_mm).shape
                 megavoxels += i * j * k / 1e6
     return Estimate(
-        seconds=9 + 0.35 * native + 3 * len(registrations) + 0.08 * megavoxels,
-        memory_gb=1.1 + 0.02 * native,
+        seconds=9 + 0.35 * native + 3 * len(plan.registrations) + 0.08 * megavoxels,
+        memory_gb=max(1.1, plan.extraction.first.memory_gb) + 0.02 * native,
         disk_mb=1.5 * megavoxels,
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from mriprep.settings import GIVEN
 from mriprep.tables import StepLike
 
 WAIVER = (
@@ -212,14 +213,47 @@ def _conform(steps: Sequence[StepLike]) -> str:
     )
 
 
+_EXTRACTORS = {
+    'deepbet': 'a convolutional network, *deepbet*{version} [@fisch2024]',
+    'hd-bet': 'a convolutional network, *HD-BET*{version} [@isensee2019; @isensee2021]',
+    'synthstrip': 'a convolutional network, *SynthStrip*{version} [@hoopes2022]',
+    'template': 'registration of a template with ANTs{version} [@avants2011]',
+}
+
+
+def _extractor_words(name: str, version: str) -> str:
+    """Name an extractor with its works; those of other packages by name alone."""
+    return _EXTRACTORS.get(name, f'*{name}*{{version}}').format(version=_version(version))
+
+
 def _extract(steps: Sequence[StepLike]) -> str:
-    names = {'deepbet': 'a convolutional network, *deepbet*'}
-    step = steps[0]
-    cited = ' [@fisch2024]' if step.tool == 'deepbet' else ''
+    return ' '.join(dict.fromkeys(_extract_one(step) for step in steps))
+
+
+def _extract_one(step: StepLike) -> str:
     threshold = step.parameters.get('mask_threshold')
+    second = str(step.parameters.get('second') or '')
+    guarded = 'Each mask was checked for volume, shape, position and contrast at its border'
+    if step.tool == GIVEN:
+        told = 'Brain masks were given.'
+        if second:
+            words = _extractor_words(*_name_and_version(second))
+            guarded += f'; a doubtful one was compared with a mask from {words}'
+        return f'{told} {guarded}.'
     kept = f', keeping voxels with a brain probability above {threshold}' if threshold else ''
-    named = names.get(step.tool, f'*{step.tool}*')
-    return f'The brain was extracted with {named}{_version(step.version)}{cited}{kept}.'
+    averaged = ''
+    if step.parameters.get('test_time_augmentation'):
+        averaged = ', averaging over mirrored images'
+    told = f'The brain was extracted with {_extractor_words(step.tool, step.version)}'
+    guarded += '; a doubtful one was made again after a correction of the whole head with N4'
+    if second:
+        guarded += f', and then with {_extractor_words(*_name_and_version(second))}'
+    return f'{told}{averaged}{kept}. {guarded}.'
+
+
+def _name_and_version(text: str) -> tuple[str, str]:
+    name, _, version = text.partition(' ')
+    return name, version
 
 
 def _bias(steps: Sequence[StepLike]) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+from mriprep.extractors.registry import names as registry_names
 from mriprep.inventory import ImageRecord, Inventory
 from mriprep.naming import PATTERNS, Kind, Output
-from mriprep.plan import Derivative, SessionPlan, Step, StepName
+from mriprep.plan import Derivative, SessionPlan
+from mriprep.steps import Step, StepName
 from mriprep.templates import Template
 
 BIDS_VERSION = '1.10.0'
@@ -18,6 +20,7 @@ RAW = 'raw'  # name of the source data set in BIDS URIs
 _MADE_BY: Mapping[Output, tuple[StepName, ...]] = {
     Output.PREPROC: (StepName.CONFORM, StepName.BIAS),
     Output.BRAIN_MASK: (StepName.CONFORM, StepName.EXTRACT),
+    Output.BRAIN_PROBABILITY: (StepName.CONFORM, StepName.EXTRACT),
     Output.BRAIN: (StepName.CONFORM, StepName.EXTRACT, StepName.BIAS),
     Output.ZSCORE: (StepName.CONFORM, StepName.EXTRACT, StepName.BIAS, StepName.NORMALIZE),
     Output.FORWARD: (StepName.REGISTER,),
@@ -87,9 +90,15 @@ def resolution_words(template: Template, native_zooms_mm: tuple[float, ...]) -> 
 
 
 def dataset_description(
-    inventory: Inventory, out_dir: Path, version: str, tools: Mapping[str, str]
+    inventory: Inventory,
+    out_dir: Path,
+    version: str,
+    tools: Mapping[str, str],
+    given: Mapping[str, Path] | None = None,
 ) -> dict[str, object]:
     """Describe the output folder.
+
+    ``given`` are the derivative data sets that files were taken from, by name.
 
     Container and tag are read from ``MRIPREP_CONTAINER`` (``docker:name:tag``), which the
     Dockerfile sets.
@@ -99,7 +108,9 @@ def dataset_description(
     if tag:
         made['Container'] = {'Type': kind, 'Tag': tag}
     others = [
-        {'Name': name, 'Version': tools[name]} for name in ('ANTs', 'deepbet') if name in tools
+        {'Name': name, 'Version': tools[name]}
+        for name in ('ANTs', *registry_names())
+        if name in tools
     ]
     source: dict[str, str] = {}
     if inventory.doi:
@@ -111,7 +122,10 @@ def dataset_description(
         'GeneratedBy': [made, *others],
         'HowToAcknowledge': 'Please cite what logs/CITATION.md names.',
         **({'SourceDatasets': [source]} if source else {}),
-        'DatasetLinks': {RAW: raw_link(inventory, out_dir)},
+        'DatasetLinks': {
+            RAW: raw_link(inventory, out_dir),
+            **{name: _way(root, out_dir) for name, root in (given or {}).items()},
+        },
     }
 
 
@@ -126,7 +140,12 @@ def raw_link(inventory: Inventory, out_dir: Path) -> str:
     if inventory.doi:
         doi = inventory.doi.removeprefix('doi:').removeprefix('https://doi.org/')
         return f'https://doi.org/{doi}'
-    root, out = inventory.root.resolve(), out_dir.resolve()
+    return _way(inventory.root, out_dir)
+
+
+def _way(root: Path, out_dir: Path) -> str:
+    """The way from the output folder to another, or that folder's name; see `raw_link`."""
+    root, out = root.resolve(), out_dir.resolve()
     common = Path(os.path.commonpath([root, out]))
     homes = (Path('/home'), Path('/Users'), *Path.home().parents)
     if common in (Path('/'), *homes):
@@ -148,7 +167,9 @@ def _sources(derivative: Derivative, plan: SessionPlan) -> Iterable[str]:
     assert mask is not None
     if template is None:
         match derivative.output:
-            case Output.PREPROC | Output.BRAIN_MASK:
+            case Output.BRAIN_MASK if plan.given_mask is not None:
+                yield from (raw, plan.given_mask.uri)
+            case Output.PREPROC | Output.BRAIN_MASK | Output.BRAIN_PROBABILITY:
                 yield raw
             case _:
                 yield from (f'bids::{preproc.path}', f'bids::{mask.path}')

@@ -24,7 +24,8 @@ from mriprep.tables import StepLike, shown, steps_html, summary_html, times_html
 CAPTIONS = {
     'brain': (
         'Contour of the brain mask over the T1w image. It should follow the surface of the brain: '
-        'no skull, eyes or neck inside, no cortex or cerebellum outside.'
+        'no skull, eyes or neck inside, no cortex or cerebellum outside. A blue contour is the '
+        'mask that it was compared with.'
     ),
     'bias': (
         'The same slices before and after N4, shown in the same grey window, and the field that '
@@ -43,6 +44,7 @@ CAPTIONS = {
 NOT_MADE = {
     'audit': 'The header audit',
     'brain': 'The picture of the brain mask',
+    'guard': 'The verdict on the brain mask',
     'bias': 'The picture of the bias field',
     'histogram': 'The picture of the histograms',
     'registration': 'The picture of the registration',

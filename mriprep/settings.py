@@ -12,11 +12,17 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 
+AUTO = 'auto'  # the best extractor that can run here
+GIVEN = 'given'  # a mask that the user has
+NONE = 'none'
 
-class Extractor(StrEnum):
-    """How the brain is found."""
 
-    DEEPBET = 'deepbet'
+class Switch(StrEnum):
+    """On, off, or as suits the machine."""
+
+    AUTO = 'auto'
+    ON = 'on'
+    OFF = 'off'
 
 
 class Registration(StrEnum):
@@ -121,12 +127,24 @@ EMBEDDED_SPACE = Space('MNI152NLin2009aSym', None, '1')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrainSettings:
-    """How the brain is found in the reference image."""
+    """How the brain is found in the reference image.
 
-    extractor: Extractor = Extractor.DEEPBET
+    Extractors are named, not enumerated: other packages may add theirs.
+    """
+
+    extractor: str = AUTO  # 'auto', 'given', or a name from `mriprep.extractors.registry`
+    second: str = AUTO  # asked when the first is not believed: 'auto', 'none' or a name
     mask_threshold: float = 0.5  # probability of brain above which a voxel is in the mask
+    test_time_augmentation: Switch = Switch.AUTO  # average over mirrored images; auto: on a GPU
+    force: bool = False  # go on with a mask that the guard refuses
 
     def __post_init__(self) -> None:
+        if not self.extractor or not self.second:
+            raise SettingsError('brain.extractor and brain.second must name an extractor')
+        if self.second == GIVEN:
+            raise SettingsError(
+                "brain.second can't be 'given'; it is asked when a given mask is not believed"
+            )
         if not 0 < self.mask_threshold < 1:
             raise SettingsError(
                 f'brain.mask_threshold must be between 0 and 1, got {self.mask_threshold}'
@@ -190,6 +208,14 @@ class Resources:
     n_procs: int = 1  # processors for the whole run
     n_threads: int = 1  # processors for one step
     mem_gb: float = 4.0  # memory for the whole run
+    device: str = AUTO  # where networks run: 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'
+    devices: tuple[str, ...] = ('cpu',)  # what `device` means on this machine
+    weights_dir: Path | None = None  # None: where `mriprep fetch` puts weights
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether networks run on something else than the processors."""
+        return self.devices[0] != 'cpu'
 
     def __post_init__(self) -> None:
         if self.n_procs < 1 or self.n_threads < 1:

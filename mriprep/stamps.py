@@ -22,14 +22,26 @@ def fingerprint(session: SessionPlan, settings: Settings, versions: Mapping[str,
         for registration in session.registrations
         for grid in registration.grids
     }
+    extraction, mask = session.extraction, session.given_mask
     parts = (
         session.reference.relative,
         _content(session.reference.path),
-        to_dict(settings),
-        [versions.get(name) for name in ('mriprep', 'ANTs', 'deepbet')],
+        _scientific(settings),
+        [versions.get(name) for name in ('mriprep', 'ANTs')],
+        # not the second extractor: what is believed already was made without it
+        [extraction.first.name, extraction.version, extraction.test_time_augmentation],
+        mask and _content(mask.path),
         checksums,
     )
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _scientific(settings: Settings) -> dict[str, object]:
+    """Settings without what changes no result that is finished already."""
+    values = to_dict(settings)
+    brain = values['brain']
+    assert isinstance(brain, dict)
+    return {**values, 'brain': {key: brain[key] for key in brain if key != 'force'}}
 
 
 def _content(path: Path) -> tuple[int, str]:
@@ -50,7 +62,7 @@ def is_finished(session: SessionPlan, out_dir: Path, fingerprint: str) -> bool:
     try:
         record = json.loads(stamp.read_text(encoding='utf-8'))
         files = record['Files']
-        planned = {str(item.path) for item in session.derivatives}
+        planned = {str(item.path) for item in session.derivatives if not item.optional}
         return (
             record['Fingerprint'] == fingerprint
             and planned <= set(files)

@@ -133,6 +133,95 @@ def audit_html(audit: Mapping[str, object]) -> str:
     )
 
 
+VERDICTS = {
+    'accept': 'believed',
+    'doubtful': 'doubtful: look at it',
+    'refused': 'REFUSED',
+}
+
+
+def verdict_words(verdict: Mapping[str, object]) -> str:
+    """Sum up what the guard says of a mask, for the foot of its picture.
+
+    Examples
+    --------
+    >>> verdict_words({'mask_status': 'doubtful', 'mask_extractor': 'deepbet',
+    ...     'mask_compared_with': 'template', 'mask_agreement_dice': 0.913})
+    'Orange: deepbet, doubtful: look at it. Blue: template, Dice 0.91.'
+    """
+    status = VERDICTS.get(str(verdict.get('mask_status')), str(verdict.get('mask_status')))
+    if not (rival := verdict.get('mask_compared_with')):
+        return f'Found by {verdict.get("mask_extractor")}, {status}.'
+    agreement = verdict.get('mask_agreement_dice')
+    overlap = f', Dice {agreement:.2f}' if isinstance(agreement, float) else ''
+    return f'Orange: {verdict.get("mask_extractor")}, {status}. Blue: {rival}{overlap}.'
+
+
+def guard_html(verdict: Mapping[str, object]) -> str:
+    """Tell what the guard measured of a mask, one row a check, and what was tried.
+
+    ``verdict`` is what `mriprep.extractors.verdicts.record` gives.
+    """
+    status = str(verdict.get('mask_status'))
+    reasons = verdict.get('mask_reasons')
+    title = f'The mask is {VERDICTS.get(status, status)}'
+    told = _sentences(reasons, 'warning', title, '') or f'<p>{title}.</p>'
+    checks = verdict.get('mask_checks')
+    listed = list(checks) if isinstance(checks, Sequence) else []
+    odd = [check for check in listed if check.get('status') != 'accept']
+    shown_at_once = _checks_html(odd) if odd else ''
+    folded = (
+        f'<details><summary>All {len(listed)} checks</summary>{_checks_html(listed)}</details>'
+    )
+    return told + _attempts_html(verdict.get('mask_attempts')) + shown_at_once + folded
+
+
+def _checks_html(checks: Sequence[Mapping[str, object]]) -> str:
+    rows = ''.join(
+        f'<tr class="{escape(str(check["status"]))}">'
+        f'<th scope="row">{escape(label(check["name"]))}</th>'
+        f'<td class="number">{escape(shown(check["value"]))} {escape(str(check["unit"]))}</td>'
+        f'<td>{escape(_range(check["accept"]))}</td><td>{escape(_range(check["believe"]))}</td>'
+        f'<td>{escape(str(check["reason"]))}</td></tr>'
+        for check in checks
+    )
+    head = (
+        '<tr><th>Check</th><th>Measured</th><th>Accepted</th><th>Not refused</th><th>Why</th></tr>'
+    )
+    return f'<table class="steps"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _attempts_html(attempts: object) -> str:
+    if not isinstance(attempts, Sequence) or not attempts:
+        return ''
+    rows = ''.join(
+        f'<tr class="{escape(str(item["status"]))}">'
+        f'<th scope="row">{escape(str(item["extractor"]))}</th>'
+        f'<td>{escape(VERDICTS.get(str(item["status"]), ""))}</td>'
+        f'<td class="number">{item["volume_ml"]:.0f} ml</td>'
+        f'<td>{escape("; ".join(map(str, item["reasons"])))}</td></tr>'
+        for item in attempts
+    )
+    head = '<tr><th>Tried, the first is kept</th><th></th><th>Volume</th><th>Doubts</th></tr>'
+    return f'<table class="steps"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _range(limits: object) -> str:
+    """Word a range whose ends may be open.
+
+    >>> _range([1000, None]), _range([None, 0.3]), _range([0.8, 1.2])
+    ('at least 1000', 'at most 0.3', '0.8 to 1.2')
+    """
+    if not isinstance(limits, Sequence) or len(limits) != 2:
+        return '–'
+    low, high = limits
+    if low is None or high is None:
+        if low is None and high is None:
+            return 'any'
+        return f'at least {shown(low)}' if high is None else f'at most {shown(high)}'
+    return f'{shown(low)} to {shown(high)}'
+
+
 def _sentences(items: object, kind: str, title: str, otherwise: str) -> str:
     """A titled list in a box; the other sentence when there is nothing to list."""
     listed = [items] if isinstance(items, str) else items

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mriprep.extractors.base import AtlasFiles
 from mriprep.files import written_whole
 from mriprep.settings import EMBEDDED_SPACE, Space
 
@@ -265,6 +266,24 @@ class EmbeddedSource:
                     f'({error.strerror or error}); choose a folder that is writable'
                 ) from error
         return files
+
+
+def embedded_atlas(cache: Path) -> AtlasFiles:
+    """Files of the embedded template that masks are compared with.
+
+    Raises
+    ------
+    TemplateError
+        If they are missing, or ``cache`` can't be written.
+    """
+    template = EmbeddedSource(cache).find(EMBEDDED_SPACE)
+    return AtlasFiles(
+        t1w=template.t1w,
+        brain_mask=template.brain_mask,
+        gm=template.tissue['GM'],
+        wm=template.tissue['WM'],
+        csf=template.tissue['CSF'],
+    )
 
 
 def embedded_arrays(

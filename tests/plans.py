@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mriprep.extractors.base import AtlasFiles, Facts, MapKind
+from mriprep.extractors.choice import Extraction
 from mriprep.issues import Issue, Severity
 from mriprep.plan import SubjectPlan, plan_run
 from mriprep.records import ImageRecord, Inventory
@@ -12,6 +14,37 @@ from mriprep.sidecars import ordered_entities, split_name
 from mriprep.templates import Grid, Template
 
 VERSIONS = {'mriprep': '1.2.3', 'ANTs': '2.5.0', 'deepbet': '1.0.2', 'nibabel': '5.3.0'}
+
+
+def facts(name: str, **values) -> Facts:
+    """Make what an extractor declares."""
+    declared = {
+        'name': name,
+        'title': name,
+        'package': name,
+        'citations': (),
+        'licence': 'MIT',
+        'contrasts': ('T1w',),
+        'ages_years': (18, 100),
+        'memory_gb': 1.8,
+        'gpu_memory_gb': None,
+    }
+    return Facts(**(declared | values))
+
+
+EXTRACTION = Extraction(
+    first=facts('deepbet'),
+    version='1.0.2',
+    second=facts('template', gives=MapKind.MASK),
+    second_version='2.5.0',
+    reason='there is no GPU',
+)
+ATLAS = AtlasFiles(
+    **{
+        name: Path(f'/home/jo/atlas/{name}.nii')
+        for name in ('t1w', 'brain_mask', 'gm', 'wm', 'csf')
+    }
+)
 TARGET = Grid(
     affine=((1.0, 0, 0, -90), (0, 1.0, 0, -120), (0, 0, 1.0, -70), (0, 0, 0, 1)),
     shape=(180, 220, 190),
@@ -80,14 +113,17 @@ def make_inventory(images, root: Path = Path('/home/jo/secret/bids'), **fields) 
     return Inventory(root=root, name='ds', images=tuple(images), **fields)
 
 
-def make_plans(images, settings: Settings, **template_files: Path) -> tuple[SubjectPlan, ...]:
+def make_plans(
+    images, settings: Settings, *, given_masks=None, participants=None, **template_files: Path
+) -> tuple[SubjectPlan, ...]:
     """Plan a run on images, with a fake template for each space."""
     templates = {
         space: fake_template(str(space), **template_files)
         for space in settings.output_spaces
         if not space.is_native
     }
-    return plan_run(make_inventory(images), settings, templates, VERSIONS)
+    inventory = make_inventory(images, participants=participants or {})
+    return plan_run(inventory, settings, templates, VERSIONS, EXTRACTION, given_masks)
 
 
 def settings_for(*spaces: str, **values) -> Settings:

@@ -62,17 +62,20 @@ def test_all_done(done):
 def test_every_file_has_its_bids_name(done, subject):
     places = ['', f'space-{TPL}_res-2_', f'space-{TPL}_']
     images = {f'{subject}_{place}{desc}.nii.gz' for place in places for desc in DESCS}
+    images.add(f'{subject}_desc-brain_probseg.nii.gz')
     transforms = {
         f'{subject}_from-{a}_to-{b}_mode-image_xfm.h5' for a, b in (('T1w', TPL), (TPL, 'T1w'))
     }
+    metrics = {f'{subject}_desc-iqms_T1w.json'}
     sidecars = {f'{name.split(".")[0]}.json' for name in images | transforms}
     found = {path.name for path in (done.out / subject / 'anat').iterdir()}
-    assert found == images | transforms | sidecars
+    assert found == images | transforms | sidecars | metrics
     figures = {path.name for path in (done.out / subject / 'figures').iterdir()}
     assert figures == {
         f'{subject}_desc-audit_T1w.html',
         f'{subject}_desc-bias_T1w.svg',
         f'{subject}_desc-brain_T1w.svg',
+        f'{subject}_desc-guard_T1w.html',
         f'{subject}_desc-histogram_T1w.svg',
         f'{subject}_space-{TPL}_desc-registration_T1w.svg',
     }
@@ -90,7 +93,7 @@ def test_nothing_else_is_written(done):
     }  # fmt: skip
     (log_dir,) = (path.parent for path in done.out.glob('logs/*/settings.toml'))
     assert {path.name for path in log_dir.iterdir()} == {
-        'failures.tsv', 'mriprep.log', 'settings.toml', 'timings.tsv',
+        'failures.tsv', 'masks.tsv', 'mriprep.log', 'settings.toml', 'timings.tsv',
     }  # fmt: skip
     assert half_written(done.out) == []
 

@@ -16,12 +16,13 @@ from mriprep.cli import COMMANDS, main
 from mriprep.settings import (
     AntsSource,
     BiasSettings,
-    Extractor,
+    BrainSettings,
     Normalization,
     Registration,
     RegistrationSettings,
     Settings,
     Space,
+    Switch,
     to_toml,
 )
 
@@ -111,13 +112,38 @@ def test_validation_may_be_skipped_for_compatibility(call):
         (('--normalize', 'none'), {'normalization': Normalization.NONE}),
         (('--ants', 'system'), {'ants': AntsSource.SYSTEM}),
         (('--random-seed', '7'), {'random_seed': 7}),
-        (('--extractor', 'deepbet'), {}),
+        (('--extractor', 'deepbet'), {'brain': BrainSettings(extractor='deepbet')}),
+        (('--second-extractor', 'none'), {'brain': BrainSettings(second='none')}),
+        (('--mask-threshold', '0.3'), {'brain': BrainSettings(mask_threshold=0.3)}),
+        (('--force',), {'brain': BrainSettings(force=True)}),
+        (
+            ('--test-time-augmentation', 'off'),
+            {'brain': BrainSettings(test_time_augmentation=Switch.OFF)},
+        ),
     ],
 )
 def test_flags_become_settings(call, words, expected):
     settings = call(*words)[1]
     assert settings == Settings(**expected)
-    assert isinstance(settings.brain.extractor, Extractor)
+    assert type(settings.brain.test_time_augmentation) is Switch
+
+
+def test_what_networks_need_of_the_machine(call, tmp_path):
+    resources = call('--device', 'cpu', '--weights-dir', tmp_path)[2]
+    assert (resources.device, resources.devices) == ('cpu', ('cpu',))
+    assert not resources.uses_gpu
+    assert resources.weights_dir == tmp_path
+
+
+def test_derivative_data_sets_have_names(call, tmp_path):
+    for name in ('hand-drawn', 'other'):
+        (tmp_path / name).mkdir()
+    words = (tmp_path / 'hand-drawn', f'third={tmp_path / "other"}')
+    options = call('--derivatives', *words)[0]
+    assert options.derivatives == {
+        'handdrawn': tmp_path / 'hand-drawn',
+        'third': tmp_path / 'other',
+    }
 
 
 def test_flags_go_over_the_config_file_and_that_over_defaults(call, tmp_path):
@@ -167,6 +193,10 @@ def test_the_code_of_the_run_is_the_code_of_the_program(call, code):
         (('bids', 'out', 'participant', '--output-spaces', 'MNI:what-2'), "'what-2'"),
         (('bids', 'out', 'participant', '--output-spaces', 'a b'), "'a b' is malformed"),
         (('bids', 'out', 'participant', '--config-file', 'absent.toml'), 'absent.toml'),
+        (('bids', 'out', 'participant', '--mask-threshold', '1.5'), 'mask_threshold'),
+        (('bids', 'out', 'participant', '--second-extractor', 'given'), "can't be 'given'"),
+        (('bids', 'out', 'participant', '--device', 'tpu'), '--device tpu: no such device'),
+        (('bids', 'out', 'participant', '-d', 'x=absent'), 'there is no folder absent'),
     ],
 )
 def test_what_can_not_be_used_is_refused_in_one_line(capsys, words, part):

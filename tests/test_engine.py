@@ -308,6 +308,46 @@ def test_statuses_are_told_once(after_deaths):
     }
 
 
+def places(folder, names):
+    """Device and process of each node that wrote its file."""
+    return {name: tuple((folder / f'{name}.txt').read_text().split()) for name in names}
+
+
+def test_each_gpu_has_one_node_at_a_time_and_one_process(tmp_path):
+    # two wait for each other: they can only end when both devices are at work at once
+    nodes = {
+        'one': {'use_gpu': True, 'network': 'net', 'when': str(tmp_path / 'two.begun')},
+        'two': {'use_gpu': True, 'network': 'net', 'when': str(tmp_path / 'one.begun')},
+    }
+    nodes |= {f'more{n}': {'use_gpu': True, 'network': 'net'} for n in range(6)}
+    nodes |= {f'plain{n}': {} for n in range(4)}
+    process = troubles.start(
+        tmp_path, n_procs=6, n_threads=1, devices=('cuda:0', 'cuda:1'), nodes=nodes
+    )
+    told = troubles.finish(process, tmp_path)
+    assert told['failures'] == {}, 'a node found another one on its device'
+    found = places(tmp_path, nodes)
+    on_gpu = {name: place for name, place in found.items() if not name.startswith('plain')}
+    assert {device for device, _ in on_gpu.values()} == {'cuda:0', 'cuda:1'}
+    # what a process has loaded for a device serves all images of that device
+    assert len(set(on_gpu.values())) == 2
+    others = {process for name, (_, process) in found.items() if name.startswith('plain')}
+    assert not others & {process for _, process in on_gpu.values()}
+
+
+def test_nodes_with_one_network_share_a_process_when_they_run_in_turns(tmp_path):
+    nodes = {}
+    for n in range(5):
+        nodes |= {f'net{n}': {'network': 'net'}, f'plain{n}': {}}
+    edges = [(f'net{n}', f'plain{n}') for n in range(5)]
+    edges += [(f'plain{n}', f'net{n + 1}') for n in range(4)]
+    process = troubles.start(tmp_path, n_procs=2, nodes=nodes, edges=edges)
+    assert troubles.finish(process, tmp_path)['failures'] == {}
+    found = places(tmp_path, nodes)
+    assert len({found[f'net{n}'] for n in range(5)}) == 1
+    assert found['net0'] not in {found[f'plain{n}'] for n in range(5)}
+
+
 def lives(process):
     """Whether a process is there and no zombie, which nobody may collect in a container."""
     try:
@@ -360,7 +400,7 @@ def test_stopping_at_the_first_crash_ends_what_still_runs(tmp_path):
 class Pool:
     """Take jobs and never end them."""
 
-    def submit(self, *args):
+    def submit(self, *args, **options):
         return Future()
 
     def shutdown(self, *args, **options):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from plans import (
+    EXTRACTION,
     VERSIONS,
     fake_template,
     image_record,
@@ -18,10 +20,13 @@ from plans import (
     settings_for,
 )
 
+from mriprep.given import GivenFile
 from mriprep.issues import Severity
-from mriprep.plan import StepName, plan_registrations, plan_run
+from mriprep.naming import Output
+from mriprep.plan import plan_registrations, plan_run
 from mriprep.records import read_images
 from mriprep.settings import Normalization, Registration, to_dict
+from mriprep.steps import StepName
 
 SCENARIOS = sorted((Path(__file__).parent / 'scenarios').glob('*.yml'))
 
@@ -142,7 +147,11 @@ def test_steps_carry_tool_version_and_every_parameter_that_was_chosen():
     assert steps[StepName.REGISTER].parameters['random_seed'] == 9
     assert steps[StepName.RESAMPLE].parameters['images'] == 'Linear'
     assert dict(steps[StepName.BIAS].parameters) == to_dict(settings.bias)
-    assert steps[StepName.EXTRACT].parameters == {'mask_threshold': 0.4}
+    assert steps[StepName.EXTRACT].parameters == {
+        'chosen': 'there is no GPU',
+        'mask_threshold': 0.4,
+        'second': 'template 2.5.0',
+    }
     assert steps[StepName.EXTRACT].version == VERSIONS['deepbet']
     assert steps[StepName.NORMALIZE].version == VERSIONS['mriprep']
     assert {steps[name].version for name in (StepName.BIAS, StepName.REGISTER)} == {'2.5.0'}
@@ -151,7 +160,8 @@ def test_steps_carry_tool_version_and_every_parameter_that_was_chosen():
 def test_a_tool_without_a_version_is_said_to_be_unknown():
     settings = settings_for('T1w')
     images = [image_record('sub-01/anat/sub-01_T1w.nii.gz')]
-    (subject,) = plan_run(make_inventory(images), settings, {}, {})
+    extraction = replace(EXTRACTION, version='unknown')
+    (subject,) = plan_run(make_inventory(images), settings, {}, {}, extraction)
     assert {step.version for step in subject.sessions[0].steps} == {'unknown'}
 
 
@@ -169,3 +179,43 @@ def test_normalisation_off_leaves_no_trace(normalization):
     zscores = [item for item in plan.derivatives if 'zscore' in item.path.name]
     named = [step for step in plan.steps if step.name is StepName.NORMALIZE]
     assert (len(zscores), len(named)) == ((2, 1) if normalization == 'zscore' else (0, 0))
+
+
+MASK = GivenFile(path=Path('/home/jo/m.nii.gz'), dataset='hand', relative='sub-01/m.nii.gz')
+
+
+def one_session(settings, **more):
+    """Plan a subject with one image."""
+    image = image_record('sub-01/anat/sub-01_T1w.nii.gz')
+    (subject,) = make_plans([image], settings, **more)
+    return subject
+
+
+def test_a_given_mask_is_used_where_no_extractor_is_asked_for():
+    masks = {'sub-01/anat/sub-01_T1w.nii.gz': MASK}
+    used = one_session(settings_for('T1w'), given_masks=masks).sessions[0]
+    assert used.given_mask == MASK
+    assert used.extraction.first.name == 'given'
+    # what would have found the brain is asked when the mask is not believed
+    assert used.extraction.second.name == 'deepbet'
+    assert Output.BRAIN_PROBABILITY not in {item.output for item in used.derivatives}
+    named = one_session(settings_for('T1w', brain={'extractor': 'deepbet'}), given_masks=masks)
+    assert named.sessions[0].given_mask is None
+
+
+def test_a_mask_that_is_asked_for_and_not_there_costs_its_session_alone():
+    images = [image_record(f'sub-0{n}/anat/sub-0{n}_T1w.nii.gz') for n in (1, 2)]
+    settings = settings_for('T1w', brain={'extractor': 'given'})
+    first, second = make_plans(images, settings, given_masks={images[1].relative: MASK})
+    assert not first.sessions
+    assert 'no brain mask is given' in first.issues[0].problem
+    assert second.sessions[0].given_mask == MASK
+
+
+@pytest.mark.parametrize(('age', 'told'), [('7', True), ('40', False), ('n/a', False)])
+def test_an_extractor_that_was_made_for_other_ages_is_told(age, told):
+    plan = one_session(settings_for('T1w'), participants={'01': {'age': age}}).sessions[0]
+    problems = [issue.problem for issue in plan.issues]
+    assert any('made for ages' in problem for problem in problems) is told
+    # an age belongs to a person: it is not repeated
+    assert not any(age in problem.split() for problem in problems)

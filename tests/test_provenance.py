@@ -34,7 +34,7 @@ def described(plan):
     return {
         item.path.name: sidecar(item, plan, '1.2.3')
         for item in plan.derivatives
-        if PATTERNS[item.output].kind is not Kind.FIGURE
+        if PATTERNS[item.output].kind not in (Kind.FIGURE, Kind.METRICS)
     }
 
 
@@ -81,7 +81,7 @@ def test_no_file_is_its_own_source_not_even_by_a_detour(plan):
     sources = {
         f'bids::{item.path}': sidecar(item, plan, '1')['Sources']
         for item in plan.derivatives
-        if PATTERNS[item.output].kind is not Kind.FIGURE
+        if PATTERNS[item.output].kind not in (Kind.FIGURE, Kind.METRICS)
     }
 
     def origins(uri, seen=()):

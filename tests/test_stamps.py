@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from plans import image_record, make_plans, settings_for
 
+from mriprep.given import GivenFile
 from mriprep.naming import stamp_path
-from mriprep.settings import Settings
+from mriprep.settings import BrainSettings, Settings
 from mriprep.stamps import fingerprint, is_finished
 
-VERSIONS = {'mriprep': '1', 'ANTs': '2', 'deepbet': '3'}
+VERSIONS = {'mriprep': '1', 'ANTs': '2'}
 
 
 def session_with(path: Path, content: bytes):
@@ -50,9 +51,36 @@ def test_settings_and_versions_count(tmp_path):
     prints = {
         fingerprint(session, Settings(), VERSIONS),
         fingerprint(session, Settings(random_seed=5), VERSIONS),
-        fingerprint(session, Settings(), {**VERSIONS, 'deepbet': '4'}),
+        fingerprint(session, Settings(), {**VERSIONS, 'ANTs': '4'}),
+        fingerprint(with_extraction(session, version='4'), Settings(), VERSIONS),
     }
-    assert len(prints) == 3
+    assert len(prints) == 4
+
+
+def with_extraction(session, **changes):
+    return replace(session, extraction=replace(session.extraction, **changes))
+
+
+def test_what_changes_nothing_that_is_believed_makes_nothing_anew(tmp_path):
+    session = session_with(tmp_path / 'a.nii', b'voxels')
+    forced = Settings(brain=BrainSettings(force=True))
+    prints = {
+        fingerprint(session, Settings(), VERSIONS),
+        fingerprint(session, forced, VERSIONS),
+        # another extractor was installed since, for doubtful masks
+        fingerprint(with_extraction(session, second=None), Settings(), VERSIONS),
+    }
+    assert len(prints) == 1
+
+
+def test_the_content_of_a_given_mask_counts(tmp_path):
+    session = session_with(tmp_path / 'a.nii', b'voxels')
+    mask = GivenFile(path=tmp_path / 'm.nii', dataset='hand', relative='m.nii')
+    prints = set()
+    for voxels in (b'one', b'two'):
+        mask.path.write_bytes(voxels)
+        prints.add(fingerprint(replace(session, given_mask=mask), Settings(), VERSIONS))
+    assert len(prints) == 2
 
 
 def test_a_session_is_finished_while_its_files_stand(tmp_path):

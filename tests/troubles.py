@@ -29,6 +29,9 @@ class _TroubleInputSpec(BaseInterfaceInputSpec):
     out_path = traits.Str(mandatory=True, desc='file that is written when all is well')
     before = traits.Any(desc='anything that must be done first')
     when = traits.Str(desc='file (or pattern of one) that is waited for, for a while')
+    network = traits.Str(desc='what a worker must have loaded')
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='takes a device for itself')
+    device = traits.Str('auto', usedefault=True, nohash=True, desc='that it got')
 
 
 class _TroubleOutputSpec(TraitedSpec):
@@ -41,7 +44,29 @@ class Trouble(SimpleInterface):
     input_spec = _TroubleInputSpec
     output_spec = _TroubleOutputSpec
 
+    @property
+    def worker_key(self):
+        network = self.inputs.network or ''
+        return f'{network} on {self.inputs.device}' if network else ''
+
     def _run_interface(self, runtime):
+        with self._device_alone():
+            return self._do(runtime)
+
+    @contextlib.contextmanager
+    def _device_alone(self):
+        """Fail when another node is on this device."""
+        lock = Path(self.inputs.out_path).with_name(f'{self.inputs.device}.lock')
+        if not self.inputs.use_gpu:
+            yield
+            return
+        lock.touch(exist_ok=False)
+        try:
+            yield
+        finally:
+            lock.unlink()
+
+    def _do(self, runtime):
         from nipype.interfaces.base import isdefined
 
         out_path = Path(self.inputs.out_path)
@@ -58,7 +83,7 @@ class Trouble(SimpleInterface):
             case 'kill':
                 os.kill(os.getpid(), signal.SIGKILL)
             case _:
-                out_path.write_text('done')
+                out_path.write_text(f'{self.inputs.device} {os.getpid()}')
         self._results['out_file'] = str(out_path)
         return runtime
 
@@ -102,7 +127,9 @@ def make_workflow(folder: Path, nodes, edges=(), *, stop_on_first_crash: bool = 
     return workflow
 
 
-def run(folder: str, n_procs: int, **options) -> None:
+def run(
+    folder: str, n_procs: int, n_threads: int = 1, devices: tuple[str, ...] = ('cpu',), **options
+) -> None:
     """Run a workflow with mriprep's own plugin; write what happened to ``told.json``."""
     from mriprep.engine import Timings, execute, interruptible, make_plugin
     from mriprep.settings import Resources
@@ -111,7 +138,8 @@ def run(folder: str, n_procs: int, **options) -> None:
     workflow = make_workflow(home, **options)
     statuses: list[tuple[str, str]] = []
     timings = Timings(report=lambda node, status: statuses.append((node, status)))
-    plugin = make_plugin(Resources(n_procs=n_procs, mem_gb=4), timings)
+    resources = Resources(n_procs=n_procs, n_threads=n_threads, mem_gb=4, devices=tuple(devices))
+    plugin = make_plugin(resources, timings)
     with interruptible(plugin):
         failures = execute(workflow, plugin, crash_dir=home / 'crash')
     causes = {failure.node: failure.cause for failure in failures}

@@ -1,1 +1,1 @@
-"""Networks that find the brain; torch is imported only in these modules."""
+"""Ways to find the brain, each behind the protocol of `mriprep.extractors.base`."""

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import logging
+import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mriprep.extractors.base import BrainMap, ExtractorError, Facts, LoadOptions, NoBrainError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-logger = logging.getLogger('nipype.interface')
-
 WEIGHTS = ('model.pt', 'bbox_model.pt')
-
-
-class NoBrainError(ValueError):
-    """The network finds no brain in the image."""
 
 
 def weights_folder() -> Path:
     """Folder that holds deepbet's weights, found without importing deepbet."""
-    import importlib.util
-
     spec = importlib.util.find_spec('deepbet')
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError('deepbet is not installed; pip install deepbet')
@@ -43,41 +38,71 @@ def weights_checksum() -> str:
     return digest.hexdigest()
 
 
-@functools.cache
-def _network() -> Any:
-    """Load the networks once in the life of a process."""
-    from deepbet import BrainExtraction
+@dataclass(frozen=True, slots=True)
+class DeepBet:
+    """The extractor that comes with mriprep."""
 
-    logger.info('deepbet: weights loaded')
-    return BrainExtraction(no_gpu=True)
+    facts: Facts = Facts(
+        name='deepbet',
+        title='deepbet',
+        package='deepbet',
+        citations=('fisch2024',),
+        licence='MIT',
+        contrasts=('T1w',),
+        ages_years=(18, 100),
+        memory_gb=1.8,
+        gpu_memory_gb=3,
+    )
+
+    def problem(self, weights_dir: Path | None = None) -> str | None:
+        """Say why it can't run here."""
+        try:
+            missing = [name for name in WEIGHTS if not (weights_folder() / name).is_file()]
+        except ModuleNotFoundError as exc:
+            return str(exc)
+        if missing:
+            return f'deepbet lacks {", ".join(missing)}; pip install --force-reinstall deepbet'
+        return None
+
+    def checksum(self, weights_dir: Path | None = None) -> str:
+        """SHA-256 of the weights."""
+        return weights_checksum()
+
+    def load(self, options: LoadOptions) -> _Network:
+        """Load both networks."""
+        if words := self.problem():
+            raise ExtractorError(words)
+        from deepbet import BrainExtraction
+
+        model = BrainExtraction(no_gpu=True)
+        for part in (model.model, model.bbox_model):
+            part.to(options.device)
+        return _Network(model, options.device)
 
 
-def brain_probability(volume: NDArray[np.float32], *, n_threads: int) -> NDArray[np.float32]:
-    """Probability that a voxel is brain.
+@dataclass(frozen=True, slots=True)
+class _Network:
+    model: Any
+    device: str
 
-    Parameters
-    ----------
-    volume : (I, J, K) float32 array
-        T1w head, RAS axes, arbitrary units.
-    n_threads
-        Processors that torch may use.
+    def __call__(
+        self, volume: NDArray[np.float32], affine: NDArray[np.float64], *, n_threads: int
+    ) -> BrainMap:
+        """Find the brain; see `mriprep.extractors.base.Network`."""
+        import torch
 
-    Returns
-    -------
-    (I, J, K) float32 array
-        0 to 1, on the grid of ``volume``.
+        before = torch.get_num_threads()
+        torch.set_num_threads(n_threads)
+        try:
+            values: NDArray[np.float32] = self.model.run_model(volume)
+        except (AssertionError, ValueError) as exc:
+            # deepbet fails so when its first, coarse network sees no foreground
+            raise NoBrainError(
+                'no brain was found in the image; look at it, is it a head?'
+            ) from exc
+        finally:
+            torch.set_num_threads(before)
+        return BrainMap(values=values, device=self.device)
 
-    Raises
-    ------
-    NoBrainError
-        If the network finds nothing.
-    """
-    import torch
 
-    torch.set_num_threads(n_threads)
-    try:
-        probability: NDArray[np.float32] = _network().run_model(volume)
-    except (AssertionError, ValueError) as exc:
-        # deepbet fails so when its first, coarse network sees no foreground
-        raise NoBrainError('no brain was found in the image; look at it, is it a head?') from exc
-    return probability
+EXTRACTOR = DeepBet()

@@ -13,43 +13,168 @@ from nipype.interfaces.base import (
 )
 
 
-class _DeepBetInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='T1w head, RAS axes')
+class _FindBrainInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='head, RAS axes')
+    in_given = File(exists=True, desc='mask that the user has, for the extractor "given"')
+    atlas = traits.List(
+        File(exists=True), minlen=5, maxlen=5, mandatory=True,
+        desc='T1w, brain mask, GM, WM and CSF of a stripped template',
+    )  # fmt: skip
+    extractor = traits.Str(mandatory=True, desc='name in the registry, or "given"')
+    second = traits.Str('', usedefault=True, desc='asked when the first is not believed')
     threshold = traits.Range(0.0, 1.0, value=0.5, usedefault=True, desc='probability of brain')
+    test_time_augmentation = traits.Bool(False, usedefault=True, desc='average mirrored images')
+    age_years = traits.Either(None, traits.Float(), usedefault=True, desc='for the norms')
+    sex = traits.Enum(None, 'male', 'female', usedefault=True, desc='for the norms')
+    # where it runs doesn't belong to what it gives
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='takes a GPU for itself')
+    device = traits.Str('auto', usedefault=True, nohash=True, desc="'cpu', 'cuda:N', 'mps'")
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='processors')
+    weights_dir = traits.Str('', usedefault=True, nohash=True, desc='folder of weights')
 
 
-class _DeepBetOutputSpec(TraitedSpec):
-    out_mask = File(desc='brain mask, uint8, on the grid of in_file')
+class _FindBrainOutputSpec(TraitedSpec):
+    out_mask = File(desc='brain mask, uint8, on the grid of in_file; may be refused')
+    out_probability = File(desc='probability of brain, where the extractor gives one')
+    out_rival = File(desc='mask that it was compared with, if there was need')
+    out_verdict = File(desc='JSON: what the guard says')
     metadata = traits.Dict(desc='what made the mask, for its sidecar')
 
 
-class DeepBet(SimpleInterface):
-    """Find the brain in a T1w image with deepbet."""
+class FindBrain(SimpleInterface):
+    """Find the brain and let the guard judge the mask; a second extractor is asked when in doubt.
 
-    input_spec = _DeepBetInputSpec
-    output_spec = _DeepBetOutputSpec
+    A mask that is refused is an output too, so that it can be shown: `BelieveMask` stops it.
+    """
+
+    input_spec = _FindBrainInputSpec
+    output_spec = _FindBrainOutputSpec
+
+    @property
+    def worker_key(self):
+        """What a worker must have loaded to be quick at this; see `mriprep.engine`."""
+        return f'{self.inputs.extractor} on {self.inputs.device}'
 
     def _run_interface(self, runtime):
+        from functools import partial
+
         import numpy as np
 
-        from mriprep.extractors import deepbet
+        from mriprep.extraction import find_brain
+        from mriprep.extractors import verdicts
+        from mriprep.head_bias import even_head
         from mriprep.images import load, write_image
-        from mriprep.masks import binarize_brain
 
         image = load(self.inputs.in_file)
-        probability = deepbet.brain_probability(
-            image.get_fdata(dtype=np.float32), n_threads=self.inputs.num_threads
+        affine = image.affine
+        volume = image.get_fdata(dtype=np.float32)
+        found = find_brain(
+            volume,
+            self._finder(self.inputs.extractor, image),
+            self._finder(self.inputs.second, image) if self.inputs.second else None,
+            judge=verdicts.judge_of(
+                volume,
+                affine,
+                self._atlas(),
+                threshold=self.inputs.threshold,
+                age_years=self.inputs.age_years,
+                sex=self.inputs.sex,
+            ),
+            even=partial(even_head, affine=affine, n_threads=self.inputs.num_threads),
+            threshold=self.inputs.threshold,
         )
-        mask = binarize_brain(probability, self.inputs.threshold)
-        out_mask = Path(runtime.cwd) / 'mask.nii'
-        write_image(mask, image.affine, out_mask, dtype='uint8', space_code=1)
-        volume_ml = float(mask.sum() * np.abs(np.linalg.det(image.affine[:3, :3])) / 1000)
-        self._results['out_mask'] = str(out_mask)
-        self._results['metadata'] = {
-            'WeightsSHA256': deepbet.weights_checksum(),
-            'VolumeMl': round(volume_ml, 1),
-        }
+        folder = Path(runtime.cwd)
+        mask = partial(write_image, affine=affine, dtype='uint8', space_code=1)
+        mask(found.best.mask, path=folder / 'mask.nii')
+        self._results['out_mask'] = str(folder / 'mask.nii')
+        if found.rival is not None:
+            mask(found.rival.mask, path=folder / 'rival.nii')
+            self._results['out_rival'] = str(folder / 'rival.nii')
+        if found.best.probability is not None:
+            # rounded, so that it compresses; no network is good to a thousandth
+            rounded = np.round(found.best.probability, 3)
+            path = folder / 'probability.nii'
+            write_image(rounded, affine, path, dtype='float32', space_code=1)
+            self._results['out_probability'] = str(path)
+        verdicts.write(found, folder / 'verdict.json')
+        self._results['out_verdict'] = str(folder / 'verdict.json')
+        weights_dir = self._weights_dir()
+        self._results['metadata'] = verdicts.metadata(found, weights_dir)
+        return runtime
+
+    def _finder(self, name, image):
+        """Make an extractor ready; its network is loaded when it is first asked."""
+        import numpy as np
+
+        from mriprep.extraction import Finder
+        from mriprep.extractors import loaded, registry
+        from mriprep.extractors.base import BrainMap, LoadOptions, MapKind
+        from mriprep.gpus import resolve_device
+        from mriprep.images import load_given_mask
+
+        if name == 'given':
+            mask = load_given_mask(image, self.inputs.in_given)
+            given = BrainMap(values=mask.astype(np.float32), device='cpu')
+            return Finder(name=name, gives=MapKind.MASK, look=lambda volume: given)
+        facts = registry.get(name).facts
+        device = 'cpu' if facts.gpu_memory_gb is None else resolve_device(self.inputs.device)[0]
+        options = LoadOptions(
+            device=device,
+            test_time_augmentation=facts.augments and self.inputs.test_time_augmentation,
+            weights_dir=self._weights_dir(),
+            atlas=self._atlas(),
+        )
+
+        def look(volume):
+            network = loaded.network(name, options)
+            return network(volume, image.affine, n_threads=self.inputs.num_threads)
+
+        return Finder(name=name, gives=facts.gives, look=look)
+
+    def _atlas(self):
+        from mriprep.extractors.base import AtlasFiles
+
+        t1w, brain_mask, gm, wm, csf = map(Path, self.inputs.atlas)
+        return AtlasFiles(t1w=t1w, brain_mask=brain_mask, gm=gm, wm=wm, csf=csf)
+
+    def _weights_dir(self):
+        return Path(self.inputs.weights_dir) if self.inputs.weights_dir else None
+
+
+class _BelieveInputSpec(BaseInterfaceInputSpec):
+    in_mask = File(exists=True, mandatory=True, desc='brain mask')
+    in_probability = File(exists=True, desc='probability of brain')
+    in_verdict = File(exists=True, mandatory=True, desc='JSON: what the guard says')
+    metadata = traits.Dict(desc='what made the mask')
+    force = traits.Bool(False, usedefault=True, nohash=True, desc='go on with a refused mask')
+
+
+class _BelieveOutputSpec(TraitedSpec):
+    out_mask = File(desc='the mask')
+    out_probability = File(desc='the probability')
+    metadata = traits.Dict(desc='what made the mask')
+
+
+class BelieveMask(SimpleInterface):
+    """Hand a mask on, unless the guard refuses it."""
+
+    input_spec = _BelieveInputSpec
+    output_spec = _BelieveOutputSpec
+
+    def _run_interface(self, runtime):
+        from nipype.interfaces.base import isdefined
+
+        from mriprep.extractors.verdicts import why_refused
+
+        if not self.inputs.force and (words := why_refused(Path(self.inputs.in_verdict))):
+            raise ValueError(words)
+        self._results['out_mask'] = self.inputs.in_mask
+        for name, value in (
+            ('out_probability', self.inputs.in_probability),
+            ('metadata', self.inputs.metadata),
+        ):
+            if isdefined(value):
+                self._results[name] = value
         return runtime
 
 

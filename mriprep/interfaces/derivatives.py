@@ -15,7 +15,8 @@ from nipype.interfaces.base import (
 
 
 class _SaveInputSpec(BaseInterfaceInputSpec):
-    in_file = File(exists=True, mandatory=True, desc='file to save')
+    in_file = File(exists=True, desc='file to save')
+    optional = traits.Bool(False, usedefault=True, desc='whether there may be no file')
     base_directory = Directory(mandatory=True, desc='output folder')
     path = traits.Str(mandatory=True, desc='path below the output folder')
     dtype = traits.Enum(None, 'float32', 'uint8', usedefault=True, desc='voxels; None: a copy')
@@ -37,21 +38,25 @@ class SaveDerivative(SimpleInterface):
     _always_run = True
 
     def _run_interface(self, runtime):
-        from traits.api import Undefined
+        from nipype.interfaces.base import isdefined
 
         from mriprep.files import copy_whole, write_json
         from mriprep.itk import copy_transform
         from mriprep.naming import sidecar_path
 
         path = PurePosixPath(self.inputs.path)
+        if not isdefined(self.inputs.in_file):
+            if self.inputs.optional:
+                return runtime
+            raise ValueError(f'{path.name}: the step before gave no file; see its log')
         base = Path(self.inputs.base_directory)
         out_file = base / path
         out_file.parent.mkdir(parents=True, exist_ok=True)
         sidecar = {}
         for part in (self.inputs.metadata, self.inputs.measured):
-            sidecar |= {} if part is Undefined else part
+            sidecar |= part if isdefined(part) else {}
         # the sidecar first: an image that stands there is always described
-        if sidecar:
+        if sidecar and path.suffix != '.json':
             write_json(sidecar, base / sidecar_path(path))
         if path.suffix == '.h5':
             copy_transform(Path(self.inputs.in_file), out_file)

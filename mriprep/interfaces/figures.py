@@ -23,19 +23,50 @@ class _ReportletOutputSpec(TraitedSpec):
 class _MaskFigureInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='3D image, RAS axes')
     in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
+    in_rival = File(exists=True, desc='mask that it is compared with')
+    in_verdict = File(exists=True, desc='JSON: what the guard says')
 
 
 class MaskFigure(SimpleInterface):
-    """Draw the contour of a brain mask over its image."""
+    """Draw the contour of a brain mask over its image, and that of its rival if there is one."""
 
     input_spec = _MaskFigureInputSpec
     output_spec = _ReportletOutputSpec
 
     def _run_interface(self, runtime):
-        from mriprep.figures import mask_contour
+        from nipype.interfaces.base import isdefined
 
-        (volume,), mask, affine = _on_one_grid([self.inputs.in_file], self.inputs.in_mask)
-        self._results['out_report'] = _svg(mask_contour(volume, affine, mask), runtime, 'brain')
+        from mriprep.figures import mask_contour
+        from mriprep.tables import verdict_words
+
+        names = [self.inputs.in_file]
+        if isdefined(self.inputs.in_rival):
+            names.append(self.inputs.in_rival)
+        volumes, mask, affine = _on_one_grid(names, self.inputs.in_mask)
+        rival = volumes[1] > 0.5 if len(volumes) == 2 else None
+        remark = ''
+        if isdefined(self.inputs.in_verdict):
+            remark = verdict_words(_read_json(self.inputs.in_verdict))
+        figure = mask_contour(volumes[0], affine, mask, rival=rival, remark=remark)
+        self._results['out_report'] = _svg(figure, runtime, 'brain')
+        return runtime
+
+
+class _GuardTableInputSpec(BaseInterfaceInputSpec):
+    in_verdict = File(exists=True, mandatory=True, desc='JSON: what the guard says')
+
+
+class GuardTable(SimpleInterface):
+    """Tell what the guard of the mask measured, and what it says."""
+
+    input_spec = _GuardTableInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.tables import guard_html
+
+        verdict = _read_json(self.inputs.in_verdict)
+        self._results['out_report'] = _html(guard_html(verdict), runtime, 'guard')
         return runtime
 
 
@@ -128,19 +159,22 @@ class AuditTable(SimpleInterface):
     output_spec = _ReportletOutputSpec
 
     def _run_interface(self, runtime):
-        import json
-
         from mriprep.tables import audit_html
 
-        path = Path(self.inputs.in_audit)
-        try:
-            audit = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise ValueError(
-                f'{path.name}: not JSON ({error}); run the step before again'
-            ) from None
+        audit = _read_json(self.inputs.in_audit)
         self._results['out_report'] = _html(audit_html(audit), runtime, 'audit')
         return runtime
+
+
+def _read_json(name):
+    """Read what a step before wrote; raises `ValueError` when it is damaged."""
+    import json
+
+    path = Path(name)
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path.name}: not JSON ({error}); run the step before again') from None
 
 
 def _read_ras(name):

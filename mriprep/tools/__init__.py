@@ -37,7 +37,6 @@ ANTS_NEEDED = (
 
 _PACKAGES = (
     'antspyx',
-    'deepbet',
     'torch',
     'nipype',
     'niworkflows',

@@ -9,18 +9,21 @@ from pathlib import Path
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 
+from mriprep.extractors.base import AtlasFiles
 from mriprep.interfaces.derivatives import SaveDerivative, Stamp
 from mriprep.interfaces.figures import (
     AuditTable,
     BiasFigure,
+    GuardTable,
     HistogramFigure,
     MaskFigure,
     OverlayFigure,
 )
 from mriprep.naming import PATTERNS, Output, stamp_path
-from mriprep.plan import Derivative, RegistrationPlan, SessionPlan
+from mriprep.plan import Derivative, SessionPlan
 from mriprep.provenance import sidecar
 from mriprep.settings import Resources, Settings
+from mriprep.steps import RegistrationPlan
 from mriprep.templates import Template
 from mriprep.workflows.nodes import merge_node, node_name
 from mriprep.workflows.t1w import NATIVE_WF, init_core_wf, resampling_name, template_name
@@ -31,8 +34,10 @@ CORE_WF = 'core_wf'
 _NATIVE_PORTS = {
     Output.PREPROC: ('preproc', 'conform_metadata'),
     Output.BRAIN_MASK: ('brain_mask', 'mask_metadata'),
+    Output.BRAIN_PROBABILITY: ('brain_probability', 'mask_metadata'),
     Output.BRAIN: ('brain', None),
     Output.ZSCORE: ('zscore', 'zscore_metadata'),
+    Output.METRICS: ('verdict', None),
 }
 _GRID_PORTS = {
     Output.PREPROC: ('preproc', None),
@@ -65,7 +70,11 @@ def count_steps(workflow: pe.Workflow) -> int:
 
 
 def init_session_wf(
-    plan: SessionPlan, settings: Settings, resources: Resources, sink: Sink
+    plan: SessionPlan,
+    settings: Settings,
+    resources: Resources,
+    sink: Sink,
+    atlas: AtlasFiles,
 ) -> pe.Workflow:
     """Prepare the reference of one session and save everything that the plan lists."""
     workflow = pe.Workflow(name=session_wf_name(plan))
@@ -73,10 +82,16 @@ def init_session_wf(
         settings,
         resources,
         plan.registrations,
+        plan.extraction,
+        atlas,
+        person=plan.person,
         normalize_native=plan.derivative(Output.ZSCORE) is not None,
         name=CORE_WF,
     )
-    core_wf.get_node(NATIVE_WF).inputs.inputnode.t1w = str(plan.reference.path)
+    inputs = core_wf.get_node(NATIVE_WF).inputs.inputnode
+    inputs.t1w = str(plan.reference.path)
+    if plan.given_mask is not None:
+        inputs.given_mask = str(plan.given_mask.path)
     saved = dict(_connect_derivatives(workflow, core_wf, plan, sink))
     saved |= dict(_connect_figures(workflow, core_wf, plan, sink, saved))
     finish = merge_node('saved', len(saved))
@@ -119,7 +134,10 @@ def _connect_derivatives(
             part = f'{template_name(registration)}.{resampling_name(derivative.template)}'
             port = f'{part}.outputnode.{field}'
             measured = measured and f'{part}.outputnode.{measured}'
-        node = _save_node(derivative, sink, metadata=sidecar(derivative, plan, sink.version))
+        metrics = derivative.output is Output.METRICS
+        node = _save_node(
+            derivative, sink, None if metrics else sidecar(derivative, plan, sink.version)
+        )
         workflow.connect(core_wf, port, node, 'in_file')
         if measured:
             workflow.connect(core_wf, measured, node, 'measured')
@@ -150,9 +168,19 @@ def _connect_figures(
                 drawn = _figure_node(AuditTable(), derivative)
                 workflow.connect(core_wf, f'{NATIVE_WF}.outputnode.audit', drawn, 'in_audit')
             case Output.BRAIN_FIGURE:
+                # from what comes before the guard, so that a refused mask can be seen
                 drawn = _figure_node(MaskFigure(), derivative)
-                connect(drawn, 'in_file', of(Output.PREPROC))
-                connect(drawn, 'in_mask', of(Output.BRAIN_MASK))
+                workflow.connect([
+                    (core_wf, drawn, [
+                        (f'{NATIVE_WF}.outputnode.conformed', 'in_file'),
+                        (f'{NATIVE_WF}.outputnode.found_mask', 'in_mask'),
+                        (f'{NATIVE_WF}.outputnode.rival_mask', 'in_rival'),
+                        (f'{NATIVE_WF}.outputnode.verdict', 'in_verdict'),
+                    ]),
+                ])  # fmt: skip
+            case Output.GUARD_FIGURE:
+                drawn = _figure_node(GuardTable(), derivative)
+                workflow.connect(core_wf, f'{NATIVE_WF}.outputnode.verdict', drawn, 'in_verdict')
             case Output.BIAS_FIGURE | Output.HISTOGRAM_FIGURE:
                 bias = derivative.output is Output.BIAS_FIGURE
                 drawn = _figure_node(BiasFigure() if bias else HistogramFigure(), derivative)
@@ -202,6 +230,7 @@ def _save_node(
             path=str(derivative.path),
             dtype=PATTERNS[derivative.output].dtype,
             space_code=1 if template is None else 4,
+            optional=derivative.optional,
             metadata=metadata or {},
         ),
         name=node_name('save', derivative.output.value, place),

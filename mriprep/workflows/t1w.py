@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from nipype.pipeline import engine as pe
+from platformdirs import user_cache_path
 
-from mriprep.plan import RegistrationPlan, plan_registrations
+from mriprep.extractors.at_hand import choose_here
+from mriprep.extractors.base import AtlasFiles
+from mriprep.extractors.choice import Extraction
+from mriprep.participants import Person
+from mriprep.plan import plan_registrations
 from mriprep.settings import Normalization, Resources, Settings
-from mriprep.templates import Template
+from mriprep.steps import RegistrationPlan
+from mriprep.templates import Template, embedded_atlas
 from mriprep.tools import activate
 from mriprep.workflows.native import init_native_wf
 from mriprep.workflows.nodes import buffer, merge_node
@@ -22,6 +29,8 @@ def init_t1w_wf(
     resources: Resources,
     templates: Sequence[Template],
     *,
+    person: Person | None = None,
+    cache: Path | None = None,
     name: str = 't1w_wf',
 ) -> pe.Workflow:
     """Prepare one T1w image inside another Nipype workflow.
@@ -38,19 +47,31 @@ def init_t1w_wf(
     templates
         One item an output grid, from `mriprep.templates.find_template`. Grids of one template
         share its registration. May be empty.
+    person
+        Age and sex of the head, for the norms of the guard.
+    cache
+        Folder for files derived from the embedded template; None: one in the user's cache.
 
     Inputs
     ------
     t1w
         Raw 3D NIfTI of a head, any orientation.
+    given_mask
+        Mask on the voxels of ``t1w``; read only with ``settings.brain.extractor`` ``given``.
+
+    Raises
+    ------
+    ExtractorError
+        If the extractor that ``settings.brain`` names can't run here.
 
     Outputs
     -------
     preproc, brain_mask, brain
         On the image's own grid with RAS axes: whole head after bias field correction, mask,
         stripped head.
-    audit
-        JSON file: what was found in the header and what was changed.
+    audit, verdict
+        JSON files: what was found in the header and what was changed, and what the guard says of
+        the mask.
     forward, inverse
         Lists of ITK transforms to each template and back; one item a template.
     std_preproc, std_brain_mask, std_brain, std_zscore
@@ -66,9 +87,17 @@ def init_t1w_wf(
     """
     activate(settings.ants)
     registrations = plan_registrations(templates)
-    workflow = init_core_wf(settings, resources, registrations, name=name)
-    inputnode = buffer('inputnode', 't1w')
-    native = ('preproc', 'brain_mask', 'brain', 'audit')
+    workflow = init_core_wf(
+        settings,
+        resources,
+        registrations,
+        choose_here(settings.brain, resources.devices, resources.weights_dir),
+        embedded_atlas(cache or user_cache_path('mriprep') / 'templates'),
+        person=person,
+        name=name,
+    )
+    inputnode = buffer('inputnode', 't1w', 'given_mask')
+    native = ('preproc', 'brain_mask', 'brain', 'audit', 'verdict')
     transforms = ('forward', 'inverse')
     standard = ['preproc', 'brain_mask', 'brain']
     if settings.normalization is Normalization.ZSCORE:
@@ -77,7 +106,8 @@ def init_t1w_wf(
         'outputnode', *native, *transforms, *(f'std_{field}' for field in standard)
     )
     native_wf = workflow.get_node(NATIVE_WF)
-    workflow.connect(inputnode, 't1w', native_wf, 'inputnode.t1w')
+    for field in ('t1w', 'given_mask'):
+        workflow.connect(inputnode, field, native_wf, f'inputnode.{field}')
     for field in native:
         workflow.connect(native_wf, f'outputnode.{field}', outputnode, field)
     if not registrations:
@@ -106,7 +136,10 @@ def init_core_wf(
     settings: Settings,
     resources: Resources,
     registrations: Sequence[RegistrationPlan],
+    extraction: Extraction,
+    atlas: AtlasFiles,
     *,
+    person: Person | None = None,
     normalize_native: bool = False,
     name: str = 'core_wf',
 ) -> pe.Workflow:
@@ -116,7 +149,15 @@ def init_core_wf(
     `template_name` for each registration.
     """
     workflow = pe.Workflow(name=name)
-    native_wf = init_native_wf(settings, resources, normalize=normalize_native, name=NATIVE_WF)
+    native_wf = init_native_wf(
+        settings,
+        resources,
+        extraction,
+        atlas,
+        person=person,
+        normalize=normalize_native,
+        name=NATIVE_WF,
+    )
     workflow.add_nodes([native_wf])
     for registration in registrations:
         template_wf = init_template_wf(settings, resources, registration)

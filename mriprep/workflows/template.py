@@ -7,7 +7,6 @@ from nipype.pipeline import engine as pe
 
 from mriprep.interfaces.brain import ApplyMask, ZScore
 from mriprep.interfaces.grids import ClosestRigid, CropToMask, NativeGrid
-from mriprep.plan import RegistrationPlan
 from mriprep.registration import stages, threads
 from mriprep.settings import (
     Normalization,
@@ -16,6 +15,7 @@ from mriprep.settings import (
     Resources,
     Settings,
 )
+from mriprep.steps import RegistrationPlan
 from mriprep.templates import Template
 from mriprep.workflows.nodes import buffer, node_name
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from oblique import ball, oblique_affine
 
-from mriprep.extractors import deepbet
-from mriprep.interfaces.brain import ApplyMask, DeepBet, ZScore
+from mriprep.interfaces.brain import ApplyMask, ZScore
 
 SHAPE = (12, 13, 14)
 
@@ -18,62 +17,9 @@ def volume():
     return np.random.default_rng(7).normal(100, 20, SHAPE).astype(np.float32)
 
 
-@pytest.fixture
-def fake_network(monkeypatch):
-    """Stand in for deepbet: a ball and an eye are brain, in whatever volume."""
-    asked = {}
-
-    def brain_probability(volume, *, n_threads):
-        asked['threads'] = n_threads
-        asked['volume'] = volume
-        return np.where(
-            ball(volume.shape, (6, 6, 6), 4) & ~ball(volume.shape, (6, 6, 6), 1), 0.8, 0.1
-        ) + 0.5 * ball(volume.shape, (0, 0, 0), 1)
-
-    monkeypatch.setattr(deepbet, 'brain_probability', brain_probability)
-    monkeypatch.setattr(deepbet, 'weights_checksum', lambda: 'c0ffee')
-    return asked
-
-
 def forms_of(path):
     image = nb.load(path)
     return image.get_qform(coded=True), image.get_sform(coded=True)
-
-
-def test_the_mask_is_one_solid_body_on_the_grid_of_the_head(
-    tmp_path, make_nifti, volume, fake_network
-):
-    affine = oblique_affine()
-    outputs = (
-        DeepBet(in_file=make_nifti('head.nii.gz', volume, affine), threshold=0.5, num_threads=3)
-        .run(cwd=tmp_path)
-        .outputs
-    )
-    mask = nb.load(outputs.out_mask)
-    np.testing.assert_array_equal(mask.get_fdata() > 0, ball(SHAPE, (6, 6, 6), 4))
-    np.testing.assert_allclose(mask.affine, affine, atol=2e-3)
-    assert mask.get_data_dtype() == np.uint8
-    assert fake_network['threads'] == 3
-    np.testing.assert_array_equal(fake_network['volume'], volume)
-    expected_ml = ball(SHAPE, (6, 6, 6), 4).sum() * 2 * 2.5 * 3 / 1000
-    assert outputs.metadata == {
-        'WeightsSHA256': 'c0ffee',
-        'VolumeMl': pytest.approx(expected_ml, abs=0.06),
-    }
-
-
-@pytest.mark.usefixtures('fake_network')
-def test_the_threshold_is_passed_on(tmp_path, make_nifti, volume):
-    head = make_nifti('head.nii', volume)
-    with pytest.raises(ValueError, match='no voxel is brain'):
-        DeepBet(in_file=head, threshold=0.95).run(cwd=tmp_path)
-
-
-def test_threads_do_not_change_what_a_node_is(make_nifti, volume):
-    head = make_nifti('head.nii', volume)
-    first, second = (DeepBet(in_file=head, num_threads=n).inputs.get_hashval()[1] for n in (1, 8))
-    assert first == second
-    assert first != DeepBet(in_file=head, threshold=0.4).inputs.get_hashval()[1]
 
 
 @pytest.mark.parametrize('name', ['head.nii', 'head.nii.gz'])

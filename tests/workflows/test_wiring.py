@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
-from plans import image_record, make_plans, settings_for
+from plans import EXTRACTION, image_record, make_plans, settings_for
 from wiring import dangling_ports
 
+from mriprep.extractors.base import AtlasFiles
 from mriprep.naming import PATTERNS, Kind
 from mriprep.plan import plan_registrations
 from mriprep.provenance import sidecar
 from mriprep.settings import Registration, Resources, Settings
 from mriprep.workflows import init_t1w_wf
-from mriprep.workflows.native import init_native_wf
+from mriprep.workflows.native import init_brain_wf, init_native_wf
 from mriprep.workflows.nodes import node_name
 from mriprep.workflows.subject import Sink, init_session_wf, session_wf_name
 from mriprep.workflows.template import init_template_wf
@@ -59,7 +61,12 @@ def session_wf(files, tmp_path, *spaces, **values):
     settings = settings_for(*spaces, **values)
     plan = session_plan(files, settings)
     sink = Sink(out_dir=tmp_path / 'out', version='1.2.3', fingerprint='f')
-    return plan, init_session_wf(plan, settings, RESOURCES, sink)
+    return plan, init_session_wf(plan, settings, RESOURCES, sink, atlas_of(files))
+
+
+def atlas_of(files):
+    """Five files that are there."""
+    return AtlasFiles(**{item.name: files['mask'] for item in fields(AtlasFiles)})
 
 
 def nodes(workflow):
@@ -99,17 +106,17 @@ def templates_of(files, spaces):
 
 @pytest.mark.parametrize('normalization', ['zscore', 'none'])
 @pytest.mark.parametrize('spaces', SPACES.values(), ids=SPACES)
-def test_t1w_wf_gives_what_it_promises(files, spaces, normalization):
+def test_t1w_wf_gives_what_it_promises(files, template_cache, spaces, normalization):
     settings = settings_for(*spaces, normalization=normalization)
     templates = templates_of(files, spaces)
-    workflow = init_t1w_wf(settings, RESOURCES, templates)
+    workflow = init_t1w_wf(settings, RESOURCES, templates, cache=template_cache)
     assert list(dangling_ports(workflow)) == []
     graph = expanded(workflow)
     (outputnode,) = (node for node in graph if node.fullname == 't1w_wf.outputnode')
     given = {
         into for _, _, edge in graph.in_edges(outputnode, data=True) for _, into in edge['connect']
     }
-    promised = {'preproc', 'brain_mask', 'brain', 'audit'}
+    promised = {'preproc', 'brain_mask', 'brain', 'audit', 'verdict'}
     if templates:
         promised |= {'forward', 'inverse', 'std_preproc', 'std_brain_mask', 'std_brain'}
         promised |= {'std_zscore'} if normalization == 'zscore' else set()
@@ -128,8 +135,9 @@ def test_other_factories_stand_alone(files):
     settings = Settings()
     registration = plan_registrations(templates_of(files, ('A:res-1',)))[0]
     for workflow in (
-        init_native_wf(settings, RESOURCES, normalize=True),
-        init_native_wf(settings, RESOURCES),
+        init_native_wf(settings, RESOURCES, EXTRACTION, atlas_of(files), normalize=True),
+        init_native_wf(settings, RESOURCES, EXTRACTION.given(), atlas_of(files)),
+        init_brain_wf(settings.brain, RESOURCES, EXTRACTION, atlas_of(files)),
         init_template_wf(settings, RESOURCES, registration),
     ):
         assert list(dangling_ports(workflow)) == []
@@ -148,7 +156,8 @@ def test_each_planned_file_has_one_sink_with_its_path_and_type(files, tmp_path, 
         assert inputs.dtype == pattern.dtype
         assert inputs.space_code == (1 if item.template is None else 4)
         assert inputs.base_directory == str(tmp_path / 'out')
-        if pattern.kind is Kind.FIGURE:
+        assert inputs.optional is item.optional
+        if pattern.kind in (Kind.FIGURE, Kind.METRICS):
             assert inputs.metadata == {}
         else:
             assert inputs.metadata == sidecar(item, plan, '1.2.3')
@@ -168,7 +177,7 @@ def test_each_sink_gets_the_image_that_its_name_says(files, tmp_path):
     native, b3 = 'core_wf.native_wf', 'core_wf.B_3_wf'
     expected = {
         'sub-01_ses-a_desc-preproc_T1w.nii.gz': f'{native}.bias_wf.correct',
-        'sub-01_ses-a_desc-brain_mask.nii.gz': f'{native}.extract',
+        'sub-01_ses-a_desc-brain_mask.nii.gz': f'{native}.brain_wf.believe',
         'sub-01_ses-a_desc-brain_T1w.nii.gz': f'{native}.strip',
         'sub-01_ses-a_desc-zscore_T1w.nii.gz': f'{native}.zscore',
         'sub-01_ses-a_from-T1w_to-B+3_mode-image_xfm.h5': f'{b3}.registration_wf.register',
@@ -217,7 +226,7 @@ def test_each_image_is_interpolated_once_from_its_own_grid(files, tmp_path):
     for grid in ('res_1_wf', 'res_2_wf'):
         head, mask = (inputs_of(graph, f'{grid}.{name}') for name in ('head', 'mask'))
         assert last(head['input_image'][0]) == 'correct'
-        assert last(mask['input_image'][0]) == 'extract'
+        assert last(mask['input_image'][0]) == 'believe'
         assert last(head['transforms'][0]) == 'register'
         assert head['transforms'] == mask['transforms']
         assert head['transforms'][1] == 'composite_transform'
@@ -231,7 +240,7 @@ def test_registration_sees_brains_alone_the_template_fixed(files, tmp_path):
         'moving_image': 'crop',
         'fixed_image': 'crop_template',
     }
-    assert last(inputs_of(graph, '.crop')['in_mask'][0]) == 'extract'
+    assert last(inputs_of(graph, '.crop')['in_mask'][0]) == 'believe'
 
 
 @pytest.mark.parametrize('registration', Registration)
@@ -288,6 +297,7 @@ def test_threads_are_no_part_of_a_node_s_identity(files, tmp_path, threads):
             settings,
             Resources(n_procs=8, n_threads=n_threads),
             Sink(out_dir=tmp_path, version='1', fingerprint='f'),
+            atlas_of(files),
         )
         return {
             name: node.inputs.get_hashval(hash_method='timestamp')[1]
@@ -346,14 +356,16 @@ def test_without_the_report_every_other_file_is_made_from_the_same(files, tmp_pa
 
 @pytest.mark.parametrize('spaces', SPACES.values(), ids=SPACES)
 def test_figures_are_drawn_from_saved_files(files, tmp_path, spaces):
-    """All but what is not saved: the header audit, and the image before N4."""
+    """All but what is not saved: header audit, image before N4, mask that is not believed yet."""
     _, workflow = session_wf(files, tmp_path, *spaces)
     graph = expanded(workflow)
     for node in graph:
         if last(node.fullname).startswith('draw_'):
             for source, _, edge in graph.in_edges(node, data=True):
                 for out, into in edge['connect']:
-                    if into not in ('in_audit', 'in_before'):
+                    if last(node.fullname) == 'draw_brain_figure':
+                        continue
+                    if into not in ('in_audit', 'in_before', 'in_verdict'):
                         assert last(source.fullname).startswith('save_'), (node, into, out)
 
 
@@ -380,9 +392,8 @@ def test_node_names_are_unique_across_templates_sessions_and_odd_labels(files, t
         'sub-01/ses-1+2/anat/sub-01_ses-1+2_T1w.nii.gz',
     ):
         plan = session_plan(files, settings, image)
-        workflow = init_session_wf(
-            plan, settings, RESOURCES, Sink(out_dir=tmp_path, version='1', fingerprint='f')
-        )
+        sink = Sink(out_dir=tmp_path, version='1', fingerprint='f')
+        workflow = init_session_wf(plan, settings, RESOURCES, sink, atlas_of(files))
         assert workflow.name == session_wf_name(plan)
         names[workflow.name] += 1
         names.update(f'{workflow.name}.{name}' for name in workflow.list_node_names())

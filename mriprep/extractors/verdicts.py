@@ -1,0 +1,136 @@
+"""What is written down of a brain extraction: verdicts for metrics, sidecars and failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mriprep.extractors import registry
+from mriprep.extractors.base import ExtractorError
+from mriprep.guard import Check, Status, Verdict, judge
+from mriprep.settings import GIVEN
+from mriprep.shape import pieces_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mriprep.extraction import Attempt, Found
+    from mriprep.extractors.base import AtlasFiles
+
+
+def judge_of(
+    volume: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    atlas_files: AtlasFiles,
+    *,
+    threshold: float,
+    age_years: float | None,
+    sex: str | None,
+) -> Callable[[NDArray[np.bool_], NDArray[np.float32] | None], Verdict]:
+    """Make the function that judges masks of one head; see `mriprep.guard.judge`."""
+    from mriprep.atlas import load_atlas
+
+    def verdict(mask: NDArray[np.bool_], values: NDArray[np.float32] | None) -> Verdict:
+        return judge(
+            volume,
+            affine,
+            mask,
+            atlas=load_atlas(atlas_files),
+            age_years=age_years,
+            sex=sex,
+            pieces=None if values is None else pieces_of(values, threshold),
+        )
+
+    return verdict
+
+
+def record(found: Found) -> dict[str, object]:
+    """Tell in plain values what was found and what the guard says; for ``desc-iqms``."""
+    best, rival = found.best, found.rival
+    out: dict[str, object] = {
+        'mask_status': found.status.value,
+        'mask_extractor': best.name,
+        'mask_volume_ml': round(best.verdict.volume_ml, 1),
+    }
+    if rival is not None:
+        out['mask_compared_with'] = rival.name
+        out['mask_agreement_dice'] = None if found.agreement is None else round(found.agreement, 4)
+    out['mask_reasons'] = list(best.verdict.reasons)
+    out['mask_checks'] = [_check(check) for check in best.verdict.checks]
+    if found.others:
+        out['mask_attempts'] = [_attempt(item) for item in (best, *found.others)]
+    return out
+
+
+def _check(check: Check) -> dict[str, object]:
+    return {
+        'name': check.name,
+        'value': None if check.value is None else round(check.value, 4),
+        'unit': check.unit,
+        'accept': list(check.accept),
+        'believe': list(check.believe),
+        'status': check.status.value,
+        'words': check.words,
+        'reason': check.reason,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, object]:
+    return {
+        'extractor': attempt.name,
+        'status': attempt.verdict.status.value,
+        'volume_ml': round(attempt.verdict.volume_ml, 1),
+        'reasons': [*attempt.remarks, *attempt.verdict.reasons],
+    }
+
+
+def write(found: Found, path: Path) -> None:
+    """Write `record` as JSON."""
+    path.write_text(json.dumps(record(found), indent=2) + '\n', encoding='utf-8')
+
+
+def metadata(found: Found, weights_dir: Path | None) -> dict[str, object]:
+    """Tell what made the mask, as it stands in its sidecar."""
+    best = found.best
+    out: dict[str, object] = {'Extractor': best.name}
+    if best.extractor != GIVEN:
+        out['ExtractorVersion'] = registry.version(best.extractor)
+        out['Device'] = best.device
+        try:
+            checksum = registry.get(best.extractor).checksum(weights_dir)
+        except ExtractorError:
+            checksum = None
+        if checksum is not None:
+            out['WeightsSHA256'] = checksum
+    if best.remarks:
+        out['Remarks'] = list(best.remarks)
+    out['VolumeMl'] = round(best.verdict.volume_ml, 1)
+    out['GuardStatus'] = found.status.value
+    if found.agreement is not None and found.rival is not None:
+        out['AgreementDice'] = round(found.agreement, 4)
+        out['AgreementWith'] = found.rival.name
+    return out
+
+
+def why_refused(path: Path) -> str | None:
+    """Say why the guard refuses a mask, as ``what is wrong; what to do``; None if it does not.
+
+    Parameters
+    ----------
+    path
+        What `write` wrote.
+    """
+    verdict = json.loads(path.read_text(encoding='utf-8'))
+    if verdict['mask_status'] != Status.REFUSED.value:
+        return None
+    tried = [item['extractor'] for item in verdict.get('mask_attempts', ())]
+    others = f' (tried: {", ".join(tried)})' if len(tried) > 1 else ''
+    reasons = ' '.join(words.replace(';', ',') for words in verdict['mask_reasons']).rstrip('.')
+    return (
+        f'the brain mask is refused{others}: {reasons}; look at its picture in the report: '
+        'exclude the image if it is no head, try another --extractor, give a mask '
+        '(--extractor given), or go on with --force'
+    )

@@ -1,0 +1,233 @@
+"""Before a run: check folders, look at the data set, find tools and templates, plan."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mriprep.folders import RefusalError, check_folders
+from mriprep.plan import SessionPlan, SubjectPlan, plan_run
+from mriprep.settings import Resources, Settings, Space
+from mriprep.stamps import fingerprint, is_finished
+from mriprep.steps import Step
+
+if TYPE_CHECKING:
+    from mriprep.extractors.base import AtlasFiles
+    from mriprep.extractors.choice import Extraction
+    from mriprep.inventory import Inventory
+    from mriprep.templates import Template
+
+_RUN_ID = re.compile(r'\w[\w.-]*')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What to run on and how; nothing in it changes a result."""
+
+    bids_dir: Path
+    out_dir: Path
+    work_dir: Path | None = None
+    participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    plugin_file: Path | None = None
+    clean_workdir: bool = False
+    dry_run: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    write_graph: bool = False
+    stop_on_first_crash: bool = False
+    offline: bool = False
+    run_id: str | None = None
+    verbose: int = 0
+    command: tuple[str, ...] = ('mriprep',)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run, once it is decided what to do."""
+
+    options: RunOptions
+    settings: Settings
+    resources: Resources
+    inventory: Inventory
+    plans: tuple[SubjectPlan, ...]
+    versions: Mapping[str, str]
+    atlas: AtlasFiles
+    run_id: str
+    work_dir: Path
+    plugin: Mapping[str, Any] | None = None  # of `--use-plugin`; None: our own
+    _fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def out_dir(self) -> Path:
+        """Folder of the derivatives."""
+        return self.options.out_dir
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of this run's logs."""
+        return self.out_dir / 'logs' / self.run_id
+
+    @property
+    def sessions(self) -> list[SessionPlan]:
+        """All sessions, in order."""
+        return [session for plan in self.plans for session in plan.sessions]
+
+    @property
+    def steps(self) -> list[Step]:
+        """Steps of all sessions, those that sessions share once."""
+        shared = {id(session.steps): session.steps for session in self.sessions}
+        return [step for steps in shared.values() for step in steps]
+
+    def fingerprint(self, session: SessionPlan) -> str:
+        """Identify what the derivatives of a session depend on; the image is read once."""
+        if session.name not in self._fingerprints:
+            made = fingerprint(session, self.settings, self.versions)
+            self._fingerprints[session.name] = made
+        return self._fingerprints[session.name]
+
+    def is_finished(self, session: SessionPlan) -> bool:
+        """Whether nothing is left to do for a session."""
+        return is_finished(session, self.out_dir, self.fingerprint(session))
+
+
+def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Run:
+    """Check folders, look at the data set, find templates and tools, plan."""
+    from mriprep.engine import read_plugin_file, warm_up
+    from mriprep.extractors.base import ExtractorError
+    from mriprep.given import find_masks
+    from mriprep.inventory import InventoryError, take_inventory
+    from mriprep.tools import ToolError, activate, versions
+
+    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
+        raise RefusalError(
+            f'--run-uuid {options.run_id!r} names a folder; use letters, digits, "-", "_" and "."'
+        )
+    options = check_folders(options)
+    plugin = None if options.plugin_file is None else read_plugin_file(options.plugin_file)
+    if options.write_graph and shutil.which('dot') is None:
+        raise RefusalError(
+            '--write-graph: the program "dot" is not on PATH; install Graphviz, or leave it out'
+        )
+    if _computes_for_sure(options):
+        warm_up()
+    try:
+        inventory = take_inventory(
+            options.bids_dir,
+            participant_labels=options.participant_labels,
+            session_labels=options.session_labels,
+            bids_filters=_read_filters(options.bids_filter_file),
+            database_dir=options.bids_database_dir,
+        )
+        activate(settings.ants)
+        extraction = choose_extraction(settings, resources, options)
+    except (InventoryError, ToolError, ExtractorError) as exc:
+        raise RefusalError(str(exc)) from exc
+    tools = {'mriprep': _own_version(), **versions()}
+    asked = (
+        (extraction.first, extraction.version),
+        (extraction.second, extraction.second_version),
+    )
+    tools |= {facts.name: version for facts, version in asked if facts and version}
+    work_dir = options.work_dir or Path.cwd() / 'work'
+    with contextlib.ExitStack() as stack:
+        cache = work_dir / 'templates'
+        if options.dry_run:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mriprep-')))
+        templates, atlas = find_templates(settings, cache, offline=options.offline)
+    return Run(
+        options=options,
+        settings=settings,
+        resources=resources,
+        inventory=inventory,
+        plans=plan_run(
+            inventory,
+            settings,
+            templates,
+            tools,
+            extraction,
+            find_masks(inventory.images, options.derivatives),
+        ),
+        versions=tools,
+        atlas=atlas,
+        run_id=options.run_id or f'{time.strftime("%Y%m%d-%H%M%S")}_{uuid.uuid4().hex[:8]}',
+        work_dir=work_dir,
+        plugin=plugin,
+    )
+
+
+def _computes_for_sure(options: RunOptions) -> bool:
+    """Whether workers will be needed: then they start while the data set is looked at."""
+    idle = options.dry_run or options.reports_only or options.boilerplate_only
+    resumes = (options.out_dir / 'logs' / 'finished').exists()
+    return options.plugin_file is None and not idle and not resumes
+
+
+def choose_extraction(settings: Settings, resources: Resources, options: RunOptions) -> Extraction:
+    """Choose what finds the brain; weights of what is asked for by name are fetched first."""
+    from mriprep.extractors.at_hand import choose_here, fetch_missing
+    from mriprep.weights import WeightsError
+
+    if not (options.offline or options.dry_run):
+        try:
+            fetch_missing(settings.brain, resources.weights_dir, say=say)
+        except WeightsError as exc:
+            raise RefusalError(str(exc)) from exc
+    return choose_here(settings.brain, resources.devices, resources.weights_dir)
+
+
+def find_templates(
+    settings: Settings, cache: Path, *, offline: bool
+) -> tuple[dict[Space, Template], AtlasFiles]:
+    """Find the template of each output space, and the one that masks are compared with."""
+    from mriprep.templates import TemplateError, embedded_atlas, find_template
+
+    try:
+        found = {
+            space: find_template(space, cache, offline)
+            for space in settings.output_spaces
+            if not space.is_native
+        }
+        return found, embedded_atlas(cache)
+    except TemplateError as exc:
+        raise RefusalError(str(exc)) from exc
+
+
+def _read_filters(path: Path | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    try:
+        filters = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as exc:
+        raise RefusalError(
+            f'{path}: BIDS filter file can not be read ({exc.strerror}); check the path'
+        ) from exc
+    except ValueError as exc:
+        raise RefusalError(f'{path}: BIDS filter file is not JSON ({exc}); correct it') from exc
+    if not isinstance(filters, dict):
+        raise RefusalError(f'{path}: BIDS filter file must hold an object like {{"t1w": {{...}}}}')
+    return filters
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(f'mriprep: {text}', file=sys.stderr, flush=True)
+
+
+def _own_version() -> str:
+    from mriprep import __version__
+
+    return __version__
