@@ -17,6 +17,10 @@ ENV PATH=/opt/venv/bin:$PATH
 COPY docker/requirements.txt /requirements.txt
 RUN pip install --no-deps ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "$(grep ^torch== /requirements.txt)"
 RUN pip install --requirement /requirements.txt
+# Extractors beside deepbet, such as "hd-bet synthstrip"; "" carries none.
+ARG EXTRACTORS=""
+COPY docker/requirements-networks.txt /requirements-networks.txt
+RUN if [ -n "${EXTRACTORS}" ]; then pip install --requirement /requirements-networks.txt; fi
 COPY . /src
 RUN if [ -n "${VERSION}" ]; then export SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}"; fi \
  && pip wheel --no-deps --wheel-dir /wheels /src \
@@ -28,6 +32,8 @@ ARG REVISION=""
 ARG VERSION=""
 # Templates that the image carries; "" carries none but the embedded one.
 ARG SPACES="MNI152NLin2009cAsym:res-1 MNIPediatricAsym:cohort-1:res-1 MNIPediatricAsym:cohort-2:res-1 MNIPediatricAsym:cohort-3:res-1 MNIPediatricAsym:cohort-4:res-1 MNIPediatricAsym:cohort-5:res-1 MNIPediatricAsym:cohort-6:res-1"
+# Extractors whose weights the image carries, as for the stage before; their licences are their own.
+ARG EXTRACTORS=""
 LABEL org.opencontainers.image.title="mriprep" \
       org.opencontainers.image.description="Prepare structural head MRI: from DICOM or BIDS to BIDS derivatives and arrays" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -44,6 +50,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     TEMPLATEFLOW_HOME=/opt/templateflow \
     TEMPLATEFLOW_AUTOUPDATE=false \
+    MRIPREP_WEIGHTS_DIR=/opt/weights \
     MPLBACKEND=Agg \
     NIPYPE_NO_ET=1 \
     NO_ET=1 \
@@ -51,11 +58,12 @@ ENV PATH=/opt/venv/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # Whatever user runs the image may write to its home, /out and /work, and read the rest.
 RUN useradd --create-home --home-dir "${HOME}" --uid 1000 mriprep \
- && mkdir -p /data /out /work "${TEMPLATEFLOW_HOME}" \
+ && mkdir -p /data /out /work "${TEMPLATEFLOW_HOME}" "${MRIPREP_WEIGHTS_DIR}" \
  && python3 -c "import templateflow, matplotlib.font_manager" \
  && if [ -n "${SPACES}" ]; then mriprep fetch --spaces ${SPACES}; fi \
+ && if [ -n "${EXTRACTORS}" ]; then mriprep fetch ${EXTRACTORS}; fi \
  && mriprep doctor /out /work \
- && chmod -R a+rX "${TEMPLATEFLOW_HOME}" \
+ && chmod -R a+rX "${TEMPLATEFLOW_HOME}" "${MRIPREP_WEIGHTS_DIR}" \
  && chmod -R a+rwX "${HOME}" /out /work
 USER mriprep
 WORKDIR /work

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from mriprep.findings import Finding, State, Topic, install
-from mriprep.network_findings import extractors, gpu, torch, weights
+from mriprep.network_findings import automatic, extractors, gpu, torch, weights
 
 GIB = 2**30
 LITTLE_MEMORY_GIB = 4.0  # a run of one subject needs up to 3
@@ -39,6 +39,7 @@ def examine(folders: Iterable[Path]) -> tuple[Finding, ...]:
         dcm2niix(),
         weights(),
         *extractors(),
+        automatic(),
         embedded_template(),
         template_cache(template_home()),
         torch(),

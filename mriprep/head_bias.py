@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SAMPLE_MM = 6.0
+_SAMPLE_MM = 8.0
 _LARGEST_LOG_FIELD = 1.6  # a factor of 5; coils stay far below
 
 
@@ -69,7 +69,7 @@ def even_head(
 
 def _run_n4(names: dict[str, Path], n_threads: int) -> None:
     words = ['N4BiasFieldCorrection', '-d', '3', '-i', names['head'], '-x', names['mask']]
-    words += ['-s', '1', '-b', '[200]', '-c', '[50x50x30,1e-6]']
+    words += ['-s', '1', '-b', '[200]', '-c', '[25x25,1e-5]']
     words += ['-o', f'[{names["even"]},{names["field"]}]']
     threads = {'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS': str(n_threads)}
     try:

@@ -67,6 +67,7 @@ def extractors() -> Iterator[Finding]:
 
 def extractor(name: str, found: Extractor) -> Finding:
     """Look at an extractor: its package, its weights, whether they are what was fetched."""
+    from mriprep.extractors.at_hand import installed
     from mriprep.weights import WeightsError, find, verify
 
     weights: Weights | None = getattr(found, 'weights', None)
@@ -74,7 +75,7 @@ def extractor(name: str, found: Extractor) -> Finding:
     licence = facts.licence
     values, remedies, place = [facts.title], [], None
     problem = found.problem()
-    if not _installed(facts.package):
+    if not installed(facts):
         values.append(f'{facts.package} is not installed')
         remedies.append(install(_requirement(name, facts.package)))
     if weights is not None:
@@ -99,18 +100,37 @@ def extractor(name: str, found: Extractor) -> Finding:
     )
 
 
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def _requirement(name: str, package: str) -> str:
     """Return what pip is asked for: the extra of mriprep if there is one of that name."""
     extras = metadata.metadata('mriprep').get_all('Provides-Extra') or ()
     return f'mriprep[{name}]' if name in extras else package
+
+
+def automatic() -> Finding:
+    """Say which extractor a run with default settings takes here, and why."""
+    from mriprep.extractors.at_hand import choose_here
+    from mriprep.extractors.base import ExtractorError
+    from mriprep.gpus import resolve_device
+    from mriprep.settings import BrainSettings
+
+    try:
+        found = choose_here(BrainSettings(), resolve_device('auto'))
+    except ExtractorError as error:
+        words, _, remedy = str(error).partition('; ')
+        return Finding(
+            topic=Topic.DATA,
+            name='extractor of a run',
+            state=State.MISSING,
+            value=words,
+            remedy=remedy,
+        )
+    second = f'; in doubt {found.second.name}' if found.second else ''
+    return Finding(
+        topic=Topic.DATA,
+        name='extractor of a run',
+        state=State.OK,
+        value=f'{found.first.name}, since {found.reason}{second}',
+    )
 
 
 def torch() -> Finding:

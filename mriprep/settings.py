@@ -208,8 +208,8 @@ class Resources:
     n_procs: int = 1  # processors for the whole run
     n_threads: int = 1  # processors for one step
     mem_gb: float = 4.0  # memory for the whole run
-    device: str = AUTO  # where networks run: 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'
-    devices: tuple[str, ...] = ('cpu',)  # what `device` means on this machine
+    device: str = 'cpu'  # where networks run: 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'
+    devices: tuple[str, ...] = ('cpu',)  # what `device` means on this machine, from `mriprep.gpus`
     weights_dir: Path | None = None  # None: where `mriprep fetch` puts weights
 
     @property

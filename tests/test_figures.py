@@ -149,6 +149,24 @@ def test_empty_mask_is_drawn_and_told(head):
     assert np.asarray(figure.axes[0].images[0].get_array()).max() > 100
 
 
+def test_a_second_mask_has_its_own_contour_and_all_of_both_is_shown(head):
+    volume, mask = head
+    rival = np.zeros_like(mask)
+    rival[20:38, 12:40, 8:24] = True
+    figure = mask_contour(volume, AFFINE, mask, rival=rival, remark='Blue: another.')
+    one, two = figure.axes[0].collections
+    drawn = {
+        tuple(collection.get_edgecolor()[0]): sum(len(path) for path in collection.get_paths())
+        for collection in (one, two)
+    }
+    assert len(drawn) == 2
+    assert min(drawn.values()) > 0
+    assert any('Blue: another.' in text for text in _texts(figure))
+    # sagittal slices beyond the first mask show the second alone
+    alone = mask_contour(volume, AFFINE, mask)
+    assert _texts(alone) != _texts(figure)
+
+
 def test_mask_volume_is_told(head):
     volume, mask = head
     millilitres = round(mask.sum() * 9 / 1000)

@@ -20,6 +20,21 @@ def test_the_container_pins_every_requirement():
     assert names(project['dependencies']) <= names(line for line in pinned if '==' in line)
 
 
+def test_the_container_pins_what_other_extractors_require():
+    extras = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project'][
+        'optional-dependencies'
+    ]
+    lines = [
+        line
+        for name in ('requirements.txt', 'requirements-networks.txt')
+        for line in (ROOT / 'docker' / name).read_text().splitlines()
+        if '==' in line
+    ]
+    assert names(extras['hd-bet'] + extras['synthstrip']) <= names(lines)
+    pins = [line.split('==')[0].lower() for line in lines]
+    assert len(pins) == len(set(pins)), 'pinned twice'
+
+
 def test_readme_and_ci_name_the_same_test_command():
     readme, ci = (ROOT / 'README.md').read_text(), (ROOT / '.ci' / 'run').read_text()
     for words in ('-c .ci/constraints.txt -e', 'python -m pytest'):

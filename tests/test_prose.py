@@ -38,6 +38,23 @@ VERSIONS = {'mriprep': '0.3', 'nipype': '1.11'}
             ['deepbet', 'Fisch et al., 2024', 'above 0.4'],
         ),
         (
+            _Step(
+                name='extract',
+                tool='hd-bet',
+                parameters={
+                    'mask_threshold': 0.5,
+                    'test_time_augmentation': True,
+                    'second': 'synthstrip 0.0.1',
+                },
+            ),
+            ['HD-BET', 'Isensee et al., 2019', 'mirrored images', 'SynthStrip', 'Hoopes et al.'],
+        ),
+        (
+            _Step(name='extract', tool='given', parameters={'second': 'template 2.5'}),
+            ['masks were given', 'Avants et al., 2011'],
+        ),
+        (_Step(name='extract', tool='theirs', version='7'), ['*theirs* 7']),
+        (
             _Step(name='bias', tool='N4X', parameters={'fit_voxel_mm': 3, 'iterations': [9, 8]}),
             ['N4X', 'Tustison et al., 2010', 'samples 3 mm apart', '9×8 iterations'],
         ),

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mriprep.tables import audit_html, steps_html, summary_html, times_html, without_paths
+from mriprep.tables import (
+    audit_html,
+    guard_html,
+    steps_html,
+    summary_html,
+    times_html,
+    without_paths,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +95,35 @@ def test_summary_is_told():
     assert 'brain volume (ml)' in text
     assert '1513' in text
     assert '&lt;x&gt;' in text
+
+
+def verdict(status, **more):
+    check = {
+        'name': 'edge_offset', 'value': 3.21, 'unit': 'mm', 'accept': [-1, 1], 'believe': [None, 4],
+        'status': status, 'words': 'the edge <is> off', 'reason': 'measured',
+    }  # fmt: skip
+    fine = {**check, 'name': 'volume', 'status': 'accept', 'words': ''}
+    reasons = [] if status == 'accept' else [check['words']]
+    return {'mask_status': status, 'mask_reasons': reasons, 'mask_checks': [fine, check], **more}
+
+
+def test_the_guard_tells_its_doubts_first_and_folds_the_rest():
+    html = guard_html(verdict('doubtful'))
+    above, _, folded = html.partition('<details>')
+    assert 'the edge &lt;is&gt; off' in above
+    assert 'edge offset' in above
+    assert 'volume' not in above
+    for words in ('All 2 checks', 'volume', '3.21 mm', '-1 to 1', 'at most 4'):
+        assert words in folded
+    assert guard_html(verdict('accept')).startswith('<p>The mask is believed.</p><details>')
+
+
+def test_what_was_tried_is_listed_in_its_order():
+    tried = [
+        {'extractor': name, 'status': status, 'volume_ml': 1500.4, 'reasons': ['a', 'b']}
+        for name, status in (('template', 'doubtful'), ('deepbet', 'refused'))
+    ]
+    html = guard_html(verdict('doubtful', mask_attempts=tried))
+    assert html.index('template') < html.index('deepbet')
+    assert '1500 ml' in html
+    assert 'a; b' in html

@@ -98,7 +98,7 @@ def test_versions_name_what_is_there_and_nothing_else(monkeypatch):
     activate()
     found = tools.versions()
     assert found['ANTs'].startswith('2.')
-    assert {'antspyx', 'deepbet', 'nipype'} <= set(found)
+    assert {'antspyx', 'torch', 'nipype'} <= set(found)
     monkeypatch.setattr(tools, '_PACKAGES', ('no-such-package',))
     monkeypatch.setenv('PATH', '')
     assert tools.versions() == {}
