@@ -16,6 +16,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,20 @@ def resolve_device(word: str) -> tuple[str, ...]:
             f'--device {word}: there is no such GPU; there is {"; ".join(map(str, devices))}'
         )
     return tuple(f'cuda:{gpu.index}' for gpu in wanted)
+
+
+def with_memory(devices: Sequence[str], needed_gb: float) -> tuple[str, ...]:
+    """Leave out CUDA devices that have less memory in all; what others use is not known.
+
+    Parameters
+    ----------
+    devices : sequence of str
+        From `resolve_device`.
+    needed_gb : float
+        In units of 2**30 bytes.
+    """
+    sizes = {f'cuda:{gpu.index}': gpu.memory_gb for gpu in cuda_devices()}
+    return tuple(device for device in devices if sizes.get(device, needed_gb) >= needed_gb)
 
 
 def cuda_problem() -> str | None:

@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
             database_dir=options.bids_database_dir,
         )
         activate(settings.ants)
-        extraction = choose_extraction(settings, resources, options)
+        extraction, resources = choose_extraction(settings, resources, options)
     except (InventoryError, ToolError, ExtractorError) as exc:
         raise RefusalError(str(exc)) from exc
     tools = {'mriprep': _own_version(), **versions()}
@@ -176,17 +176,54 @@ def _computes_for_sure(options: RunOptions) -> bool:
     return options.plugin_file is None and not idle and not resumes
 
 
-def choose_extraction(settings: Settings, resources: Resources, options: RunOptions) -> Extraction:
-    """Choose what finds the brain; weights of what is asked for by name are fetched first."""
-    from mriprep.extractors.at_hand import choose_here, fetch_missing
+def choose_extraction(
+    settings: Settings, resources: Resources, options: RunOptions
+) -> tuple[Extraction, Resources]:
+    """Choose what finds the brain, and the devices that have the memory for it.
+
+    Weights of what is asked for by name are fetched first, unless the run is offline.
+    """
+    from functools import partial
+
+    from mriprep.extractors.at_hand import choose_here, fetch_missing, to_fetch
     from mriprep.weights import WeightsError
 
-    if not (options.offline or options.dry_run):
+    brain, weights_dir = settings.brain, resources.weights_dir
+    if options.dry_run and not options.offline:
+        for extractor in to_fetch(brain, weights_dir):
+            say(f'the weights of {extractor.facts.title} would be fetched first')
+    elif not options.offline:
         try:
-            fetch_missing(settings.brain, resources.weights_dir, say=say)
+            fetch_missing(brain, weights_dir, say=say)
         except WeightsError as exc:
             raise RefusalError(str(exc)) from exc
-    return choose_here(settings.brain, resources.devices, resources.weights_dir)
+    choose = partial(choose_here, will_fetch=options.dry_run and not options.offline)
+    found = choose(brain, resources.devices, weights_dir)
+    fitting = _fitting(found, resources)
+    if fitting.devices != resources.devices:
+        found = choose(brain, fitting.devices, weights_dir)
+    if found.memory_gb > fitting.mem_gb:
+        say(
+            f'{found.first.name} may need {found.memory_gb:g} GB of memory, and there are '
+            f'{fitting.mem_gb:.1f}; choose another --extractor if it is killed'
+        )
+    return found, fitting
+
+
+def _fitting(extraction: Extraction, resources: Resources) -> Resources:
+    """Leave out GPUs with too little memory; one that is asked for by number is kept."""
+    from mriprep.gpus import with_memory
+
+    if not resources.uses_gpu or ':' in resources.device:
+        return resources
+    needed = extraction.gpu_memory_gb
+    kept = with_memory(resources.devices, needed)
+    for device in resources.devices:
+        if device not in kept:
+            say(f'{device} is not used: {extraction.first.name} needs {needed:g} GB of GPU memory')
+    if not kept:
+        return replace(resources, device='cpu', devices=('cpu',))
+    return replace(resources, devices=kept)
 
 
 def find_templates(

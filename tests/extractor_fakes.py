@@ -23,7 +23,7 @@ class Threshold:
 
     @property
     def facts(self):
-        return facts(self.name, package='mriprep', **self.declared)
+        return facts(self.name, **({'package': 'mriprep'} | self.declared))
 
     def problem(self, weights_dir=None):
         return self.wrong

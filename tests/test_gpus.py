@@ -282,3 +282,14 @@ def test_apple_processor(machine):
 def test_words_that_are_no_device(word):
     with pytest.raises(SettingsError, match='choose auto, cpu, cuda, cuda:N or mps'):
         resolve_device(word)
+
+
+@pytest.mark.parametrize(
+    ('needed', 'kept'),
+    [(4, ('cuda:0', 'cuda:1')), (8, ('cuda:0', 'cuda:1')), (10, ('cuda:1',)), (100, ())],
+)
+def test_devices_with_too_little_memory_are_left_out(machine, needed, kept):
+    machine(BOTH, CUDA_TORCH)
+    assert gpus.with_memory(('cuda:0', 'cuda:1'), needed) == kept
+    # nothing is known of others
+    assert gpus.with_memory(('mps',), needed) == ('mps',)

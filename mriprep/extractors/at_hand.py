@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mriprep.extractors import registry
 from mriprep.extractors.base import ExtractorError, Facts
 from mriprep.extractors.choice import Candidate, Extraction, choose
 from mriprep.settings import BrainSettings
+
+if TYPE_CHECKING:
+    from mriprep.extractors.base import Extractor
 
 
 def candidates(weights_dir: Path | None = None) -> dict[str, Candidate]:
@@ -28,27 +33,35 @@ def candidates(weights_dir: Path | None = None) -> dict[str, Candidate]:
     return out
 
 
+def to_fetch(settings: BrainSettings, weights_dir: Path | None) -> tuple[Extractor, ...]:
+    """Extractors that are asked for by name and lack nothing but their weights."""
+    from mriprep.weights import find
+
+    wanted = [name for name in (settings.extractor, settings.second) if name in registry.names()]
+    extractors = [registry.get(name) for name in dict.fromkeys(wanted)]
+    return tuple(
+        extractor
+        for extractor in extractors
+        if (weights := getattr(extractor, 'weights', None)) is not None
+        and installed(extractor.facts)
+        and find(weights, weights_dir) is None
+    )
+
+
 def fetch_missing(
     settings: BrainSettings, weights_dir: Path | None, *, say: Callable[[str], None]
 ) -> None:
-    """Fetch the weights of extractors that are asked for by name and lack nothing else.
+    """Fetch the weights of what `to_fetch` names.
 
     Raises
     ------
     WeightsError
         If they can't be had.
     """
-    from mriprep.weights import fetch, find
+    from mriprep.weights import fetch
 
-    for name in (settings.extractor, settings.second):
-        if name not in registry.names():
-            continue
-        extractor = registry.get(name)
-        weights = getattr(extractor, 'weights', None)
-        if weights is None or find(weights, weights_dir) is not None:
-            continue
-        if not installed(extractor.facts):
-            continue  # the choice tells that the package is missing
+    for extractor in to_fetch(settings, weights_dir):
+        weights = extractor.weights  # type: ignore[attr-defined]
         say(f'fetching the weights of {extractor.facts.title} (licence: {weights.licence})')
         fetch(weights, weights_dir)
 
@@ -63,10 +76,22 @@ def installed(facts: Facts) -> bool:
 
 
 def choose_here(
-    settings: BrainSettings, devices: Sequence[str], weights_dir: Path | None = None
+    settings: BrainSettings,
+    devices: Sequence[str],
+    weights_dir: Path | None = None,
+    *,
+    will_fetch: bool = False,
 ) -> Extraction:
-    """Choose among what can run on this machine; see `mriprep.extractors.choice.choose`."""
+    """Choose among what can run on this machine; see `mriprep.extractors.choice.choose`.
+
+    With ``will_fetch``, weights that `fetch_missing` would get count as here.
+    """
     for name in (settings.extractor, settings.second):
         if name in registry.names():
             registry.get(name)  # tells why one that is asked for can't be imported
-    return choose(settings, candidates(weights_dir), devices)
+    found = candidates(weights_dir)
+    if will_fetch:
+        for extractor in to_fetch(settings, weights_dir):
+            name = extractor.facts.name
+            found[name] = replace(found[name], problem=None)
+    return choose(settings, found, devices)

@@ -52,6 +52,11 @@ class Extraction:
         return max(self.first.memory_gb, self.second.memory_gb if self.second else 0)
 
     @property
+    def gpu_memory_gb(self) -> float:
+        """Memory that a GPU must have for the first extractor."""
+        return self.first.gpu_memory_gb or 0
+
+    @property
     def can_use_gpu(self) -> bool:
         """Whether an extractor can run on a GPU."""
         asked = (self.first, *([self.second] if self.second else []))

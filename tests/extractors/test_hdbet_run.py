@@ -43,6 +43,12 @@ def test_fetched_loaded_once_and_recorded(tmp_path, tiny_bids, server, monkeypat
     words += ['--extractor', 'hd-bet', '--weights-dir', tmp_path / 'weights', '-w']
     # a network that finds what is bright finds no brain: the guard says so, and is overruled
     words += [tmp_path / 'work', '--device', 'cpu', '--second-extractor', 'none', '--force']
+    assert run(tiny_bids, out, *words, '--dry-run') == 0
+    assert 'the weights of HD-BET 2 would be fetched first' in capsys.readouterr().err
+    assert not (tmp_path / 'weights').exists()
+    assert run(tiny_bids, out, *words, '--dry-run', '--offline') == 2
+    capsys.readouterr()
+
     assert run(tiny_bids, out, *words) == 0
     told = capsys.readouterr()
     assert 'fetching the weights of HD-BET' in told.err

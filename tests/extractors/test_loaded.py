@@ -9,7 +9,9 @@ import pytest
 from extractor_fakes import Threshold, install
 
 from mriprep.extractors import loaded, registry
+from mriprep.extractors.at_hand import choose_here
 from mriprep.extractors.base import ExtractorError, LoadOptions
+from mriprep.settings import BrainSettings
 
 
 def test_one_load_serves_many_images_and_both_are_counted(monkeypatch, caplog):
@@ -78,3 +80,28 @@ def test_a_broken_package_of_others_is_named(monkeypatch):
     with pytest.raises(ExtractorError, match="'renamed' calls itself 'bright'"):
         registry.get('renamed')
     registry.get.cache_clear()
+
+
+def test_an_extractor_of_another_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
+    info = tmp_path / 'theirs-0.3.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: theirs\nVersion: 0.3\n')
+    (info / 'entry_points.txt').write_text(
+        '[mriprep.extractors]\ntheirs = their_brain:EXTRACTOR\n'
+    )
+    (tmp_path / 'their_brain.py').write_text(
+        'from extractor_fakes import Threshold\n'
+        "EXTRACTOR = Threshold('theirs', declared={'package': 'theirs'})\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    caches = (registry._entries, registry.get)
+    try:
+        for cache in caches:
+            cache.cache_clear()
+        assert 'theirs' in registry.names()
+        assert registry.version('theirs') == '0.3'
+        found = choose_here(BrainSettings(extractor='theirs'), ('cpu',))
+        assert (found.first.name, found.version) == ('theirs', '0.3')
+    finally:
+        for cache in caches:
+            cache.cache_clear()
