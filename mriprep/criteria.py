@@ -35,6 +35,19 @@ class Check:
     words: str  # what is seen and what it may mean; empty when accepted
     reason: str  # why the ranges are what they are
 
+    def record(self) -> dict[str, object]:
+        """Describe the check for JSON."""
+        return {
+            'name': self.name,
+            'value': None if self.value is None else round(self.value, 4),
+            'unit': self.unit,
+            'accept': list(self.accept),
+            'believe': list(self.believe),
+            'status': self.status.value,
+            'words': self.words,
+            'reason': self.reason,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:

@@ -13,7 +13,7 @@ import numpy as np
 
 from mriprep.extractors.base import BrainMap, MapKind, NoBrainError
 from mriprep.guard import Check, Status, Verdict
-from mriprep.masks import binarize_brain
+from mriprep.masks import Pieces, clean_brain
 from mriprep.settings import GIVEN
 from mriprep.truth import dice
 
@@ -74,7 +74,7 @@ class Found:
         return self.best.verdict.status
 
 
-Judge = Callable[['NDArray[np.bool_]', 'NDArray[np.float32] | None'], Verdict]
+Judge = Callable[['NDArray[np.bool_]', Pieces | None], Verdict]
 
 
 def find_brain(
@@ -95,8 +95,8 @@ def find_brain(
     first, second
         Extractors. A mask that is given is never replaced by another, only compared.
     judge
-        Says what the guard thinks of a mask; its second argument is the map before it was cleaned,
-        None for a mask that is given.
+        Says what the guard thinks of a mask; its second argument tells what cleaning changed, None
+        for a mask that is given.
     even
         Removes the bias field of a head without knowing the brain.
     threshold
@@ -160,13 +160,13 @@ def _attempt(
             verdict=judge(nothing, None),
             remarks=(' '.join(str(exc).split()),),
         )
-    mask = values > threshold if given else binarize_brain(values, threshold)
+    mask, pieces = (values > threshold, None) if given else clean_brain(values, threshold)
     return Attempt(
         extractor=finder.name,
         evened=False,
         mask=mask,
         probability=values if finder.gives is MapKind.PROBABILITY and not given else None,
-        verdict=judge(mask, None if given else values),
+        verdict=judge(mask, pieces),
         device=found.device,
         remarks=found.remarks,
     )

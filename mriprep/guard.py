@@ -8,7 +8,7 @@ on masks broken on purpose, is in docs/guard.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mriprep.atlas import Atlas
-    from mriprep.shape import Pieces
+    from mriprep.masks import Pieces
 
 __all__ = ['Check', 'Status', 'Verdict', 'judge', 'measure', 'rules_for', 'verdict_of']
 
@@ -43,15 +43,6 @@ class Verdict:
         """Sentences of the checks that are not accepted, the worst first."""
         worst_first = sorted(self.checks, key=lambda check: -RANK[check.status])
         return tuple(check.words for check in worst_first if check.words)
-
-    def record(self) -> dict[str, Any]:
-        """Describe the verdict for JSON."""
-        return {
-            'Status': str(self.status),
-            'VolumeMl': round(self.volume_ml, 1),
-            'Reasons': list(self.reasons),
-            'Checks': [_check_record(check) for check in self.checks],
-        }
 
 
 def judge(
@@ -82,7 +73,7 @@ def judge(
     sex : str, optional
         ``M`` or ``F``; anything else means either.
     pieces : Pieces, optional
-        What cleaning changed, from `mriprep.shape.pieces_of`.
+        What cleaning changed, from `mriprep.masks.clean_brain`.
 
     Raises
     ------
@@ -169,19 +160,6 @@ def measure(
         'edge_shift': edge.shift_mm,
         'edge_disagreement': edge.rough_mm,
         'edge_seen': edge.seen_share,
-    }
-
-
-def _check_record(check: Check) -> dict[str, Any]:
-    return {
-        'Name': check.name,
-        'Value': None if check.value is None else round(check.value, 4),
-        'Unit': check.unit,
-        'Accept': list(check.accept),
-        'Believe': list(check.believe),
-        'Status': str(check.status),
-        'Words': check.words,
-        'Reason': check.reason,
     }
 
 

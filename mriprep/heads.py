@@ -18,7 +18,7 @@ _FAR_MM = 20.0
 _LEAST_CORRELATION = 0.1  # of places so far apart; heads have 0.37 and more, noise 0.02
 _EXTENT_MM = (60.0, 450.0)  # of the body; 60 mm is a stripped neonate's height
 _VOLUME_ML = (100.0, 30_000.0)  # of the body; heads with face and neck have 5000
-_CUT, _FREE = 0.8, 0.3  # of the largest section at both ends; the crown of a head has 0.3 and less
+_CUT, _FREE = 0.92, 0.3  # of the largest section at both ends; slabs of a head have 0.91 and less
 _RELIEF_MM = 16.0
 _LEAST_RELIEF = 0.09  # range of brightness within so far; heads have 0.37 and more, water 0.07
 _LOOK = 'look at the image, and exclude it if it is no scan of a head'
@@ -142,8 +142,8 @@ def _why_cut_off(body: NDArray[np.bool_]) -> str | None:
         return None
     along = ('left to right', 'back to front', 'bottom to top')[axis]
     return (
-        f'what it shows runs through the image from {along} without an end, as a limb, a trunk or '
-        f'a slice of a head does; {_LOOK}'
+        f'what it shows runs through the image from {along} without an end, as a limb, a '
+        f'trunk or a neck does; {_LOOK}'
     )
 
 

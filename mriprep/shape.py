@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mriprep.masks import bounding_box
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -65,47 +63,6 @@ class Surface:
     points_mm: NDArray[np.float64]  # (N, 3), RAS
     voxels: NDArray[np.float64]  # (N, 3), voxel indices of the image
     outward: NDArray[np.float64]  # (N, 3), unit vectors along the voxel axes, in mm
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pieces:
-    """What cleaning changed in a mask."""
-
-    largest_share: float  # of what exceeded the threshold, in its largest component
-    filled_share: float  # of the cleaned mask, that was a hole before
-
-
-def pieces_of(values: NDArray[Any], threshold: float = 0.5) -> Pieces:
-    """Measure what cleaning with `mriprep.masks.binarize_brain` does to a brain map.
-
-    Parameters
-    ----------
-    values : (I, J, K) array
-        Probability of brain, or a mask.
-    threshold : float
-        Above it a voxel is brain.
-
-    Returns
-    -------
-    Pieces
-        Both shares are 0 where nothing exceeds the threshold.
-    """
-    from scipy import ndimage
-
-    mask = np.asarray(values > threshold)
-    if not mask.any():
-        return Pieces(largest_share=0.0, filled_share=0.0)
-    # a margin, so that what surrounds the brain is one piece,
-    mask = np.pad(mask[bounding_box(mask)], 1)
-    labels, _ = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    around, _ = ndimage.label(labels != sizes.argmax())
-    filled = around.size - np.count_nonzero(around == around[0, 0, 0])
-    return Pieces(
-        largest_share=float(sizes.max() / sizes.sum()),
-        filled_share=float(1 - sizes.max() / filled),
-    )
 
 
 def blocks(

@@ -16,15 +16,13 @@ from mriprep.extractors.base import AtlasFiles
 from mriprep.guard import judge, rules_for, verdict_of
 from mriprep.images import load, load_mask_on
 from mriprep.interfaces.conform import Conform
-from mriprep.masks import binarize_brain, bounding_box
+from mriprep.masks import Pieces, binarize_brain, bounding_box, clean_brain
 from mriprep.phantom import Scan, load_head, make_phantom
 from mriprep.shape import (
-    Pieces,
     blocks,
     cut_share,
     holes_ml,
     largest_share,
-    pieces_of,
     roughness,
     surface_points,
 )
@@ -122,17 +120,16 @@ def test_pieces_and_holes_are_counted():
     coarse = blocks(broken, np.eye(4), bounding_box(broken))
     assert largest_share(coarse) == pytest.approx(1 - far.sum() / broken.sum(), abs=0.01)
     assert holes_ml(coarse) == pytest.approx(hole.sum() / 1000, rel=0.15)
-    found = pieces_of(np.where(broken, 0.9, 0.2), 0.5)
+    found = clean_brain(np.where(broken, 0.9, 0.2), 0.5)[1]
     assert found.largest_share == pytest.approx(1 - far.sum() / broken.sum())
     assert found.filled_share == pytest.approx(hole.sum() / mask.sum())
-    assert pieces_of(mask) == Pieces(largest_share=1, filled_share=0)
-    assert pieces_of(np.zeros((3, 3, 3))) == Pieces(largest_share=0, filled_share=0)
+    assert clean_brain(mask, 0.5)[1] == Pieces(largest_share=1, filled_share=0)
 
 
 def test_pieces_are_those_that_cleaning_removes():
     rng = np.random.default_rng(3)
     values = rng.random((20, 21, 22))
-    found = pieces_of(values, 0.7)
+    found = clean_brain(values, 0.7)[1]
     cleaned = binarize_brain(values, 0.7)
     kept = cleaned & (values > 0.7)
     assert found.filled_share == pytest.approx(1 - kept.sum() / cleaned.sum())
@@ -254,7 +251,9 @@ def test_the_edge_lies_deeper_where_white_matter_is_brightest():
 
 
 def test_a_good_mask_is_accepted(head, atlas):
-    found = judge(head.volume, head.affine, head.mask, atlas=atlas, pieces=pieces_of(head.mask))
+    found = judge(
+        head.volume, head.affine, head.mask, atlas=atlas, pieces=clean_brain(head.mask, 0.5)[1]
+    )
     assert found.status is Status.ACCEPT, found.reasons
     assert found.reasons == ()
     assert set(numbers(found)) == {'volume', *(rule.name for rule in RULES)}
@@ -400,12 +399,12 @@ def test_a_mask_of_another_shape_is_said(head, atlas):
         judge(head.volume, head.affine, head.mask[1:], atlas=atlas)
 
 
-def test_the_record_goes_into_json(head, atlas):
+def test_every_check_goes_into_json(head, atlas):
     found = judge(head.volume, head.affine, BREAKS['eyes in'](head), atlas=atlas)
-    record = json.loads(json.dumps(found.record(), allow_nan=False))
-    assert record['Status'] == 'doubtful'
-    assert record['Reasons'] == list(found.reasons)
-    assert record['Checks'][0]['Name'] == 'volume'
+    records = json.loads(json.dumps([check.record() for check in found.checks], allow_nan=False))
+    assert [record['name'] for record in records] == [check.name for check in found.checks]
+    told = {record['words'] for record in records if record['status'] != 'accept'}
+    assert told == set(found.reasons)
 
 
 # real scans

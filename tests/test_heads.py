@@ -55,11 +55,11 @@ def test_noise_is_called_noise():
 @pytest.mark.parametrize(
     ('shape', 'zooms', 'radii', 'noise'),
     [
-        ((90, 110, 100), (2.0, 2.0, 2.0), (80, 100, 110), 0),
+        ((90, 110, 100), (2.0, 2.0, 2.0), (80, 100, 110), 1),
         ((90, 110, 100), (2.0, 2.0, 2.0), (80, 100, 110), 30),  # a poor coil
         ((128, 128, 25), (1.5, 1.5, 6.0), (75, 95, 90), 5),  # thick slices
         ((70, 90, 35), (2.0, 2.0, 2.0), (75, 95, 90), 5),  # a slab: the head is cut off
-        ((60, 70, 60), (2.0, 2.0, 2.0), (42, 50, 35), 0),  # a stripped neonate
+        ((60, 70, 60), (2.0, 2.0, 2.0), (42, 50, 35), 1),  # a stripped neonate
     ],
 )
 def test_head_like_phantoms_pass(shape, zooms, radii, noise):
@@ -70,12 +70,12 @@ def test_head_like_phantoms_pass(shape, zooms, radii, noise):
 def test_oblique_pose_does_not_matter():
     affine = np.diag([2.0, 2, 2, 1])
     affine[:2, :2] = [[np.sqrt(2), -np.sqrt(2)], [np.sqrt(2), np.sqrt(2)]]
-    assert why_not_a_head(ellipsoid((90, 110, 100), (2, 2, 2), (80, 100, 110)), affine) is None
+    assert why_not_a_head(ellipsoid((90, 110, 100), (2, 2, 2), (80, 100, 110), 1), affine) is None
 
 
 @pytest.mark.parametrize('zoom', [0.2, 0.7, 12.0])
 def test_wrong_voxel_size_is_refused(zoom):
-    volume = ellipsoid((90, 110, 100), (2, 2, 2), (80, 60, 70))
+    volume = ellipsoid((90, 110, 100), (2, 2, 2), (80, 60, 70), 1)
     reason = why_not_a_head(volume, np.diag([zoom, zoom, zoom, 1]))
     assert 'check the voxel size' in reason
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from mriprep.extractors import registry
 from mriprep.extractors.base import ExtractorError
-from mriprep.guard import Check, Status, Verdict, judge
+from mriprep.guard import Status, Verdict, judge
 from mriprep.settings import GIVEN
-from mriprep.shape import pieces_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from mriprep.extraction import Attempt, Found
     from mriprep.extractors.base import AtlasFiles
+    from mriprep.masks import Pieces
 
 
 def judge_of(
@@ -26,14 +26,13 @@ def judge_of(
     affine: NDArray[np.float64],
     atlas_files: AtlasFiles,
     *,
-    threshold: float,
     age_years: float | None,
     sex: str | None,
-) -> Callable[[NDArray[np.bool_], NDArray[np.float32] | None], Verdict]:
+) -> Callable[[NDArray[np.bool_], Pieces | None], Verdict]:
     """Make the function that judges masks of one head; see `mriprep.guard.judge`."""
     from mriprep.atlas import load_atlas
 
-    def verdict(mask: NDArray[np.bool_], values: NDArray[np.float32] | None) -> Verdict:
+    def verdict(mask: NDArray[np.bool_], pieces: Pieces | None) -> Verdict:
         return judge(
             volume,
             affine,
@@ -41,7 +40,7 @@ def judge_of(
             atlas=load_atlas(atlas_files),
             age_years=age_years,
             sex=sex,
-            pieces=None if values is None else pieces_of(values, threshold),
+            pieces=pieces,
         )
 
     return verdict
@@ -59,23 +58,10 @@ def record(found: Found) -> dict[str, object]:
         out['mask_compared_with'] = rival.name
         out['mask_agreement_dice'] = None if found.agreement is None else round(found.agreement, 4)
     out['mask_reasons'] = list(best.verdict.reasons)
-    out['mask_checks'] = [_check(check) for check in best.verdict.checks]
+    out['mask_checks'] = [check.record() for check in best.verdict.checks]
     if found.others:
         out['mask_attempts'] = [_attempt(item) for item in (best, *found.others)]
     return out
-
-
-def _check(check: Check) -> dict[str, object]:
-    return {
-        'name': check.name,
-        'value': None if check.value is None else round(check.value, 4),
-        'unit': check.unit,
-        'accept': list(check.accept),
-        'believe': list(check.believe),
-        'status': check.status.value,
-        'words': check.words,
-        'reason': check.reason,
-    }
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:

@@ -76,7 +76,6 @@ class FindBrain(SimpleInterface):
                 volume,
                 affine,
                 self._atlas(),
-                threshold=self.inputs.threshold,
                 age_years=self.inputs.age_years,
                 sex=self.inputs.sex,
             ),
