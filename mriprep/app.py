@@ -22,7 +22,7 @@ from mriprep.prepare import Run, RunOptions, prepare, say
 from mriprep.settings import Resources, Settings, SettingsError, to_toml
 
 if TYPE_CHECKING:
-    from mriprep.engine import Timings
+    from mriprep.engine import Timings, Workers
     from mriprep.issues import Issue
     from mriprep.progress import Progress
 
@@ -102,7 +102,7 @@ def _touched(
 
 def compute(this: Run, todo: Sequence[SessionPlan]) -> list[Failure]:
     """Run what is not finished yet, batch by batch."""
-    from mriprep.engine import Timings
+    from mriprep.engine import Timings, Workers
     from mriprep.progress import Progress
 
     if len(todo) < len(this.sessions):
@@ -117,10 +117,14 @@ def compute(this: Run, todo: Sequence[SessionPlan]) -> list[Failure]:
     ).start()
     failures: list[Failure] = []
     size = max(SESSIONS_PER_BATCH, SESSIONS_PER_PROCESSOR * this.resources.n_procs)
-    with Progress(total_sessions=len(todo), session_of=SessionNames(todo)) as progress:
+    with (
+        Progress(total_sessions=len(todo), session_of=SessionNames(todo)) as progress,
+        contextlib.closing(Workers()) as workers,
+    ):
         timings = Timings(report=progress)
         for start in range(0, len(todo), size):
-            failures += _compute_batch(todo[start : start + size], this, timings, progress)
+            batch = todo[start : start + size]
+            failures += _compute_batch(batch, this, timings, progress, workers)
             write_timings(this.log_dir / 'timings.tsv', timings.seconds)
             if failures and this.options.stop_on_first_crash:
                 break
@@ -128,7 +132,11 @@ def compute(this: Run, todo: Sequence[SessionPlan]) -> list[Failure]:
 
 
 def _compute_batch(
-    batch: Sequence[SessionPlan], this: Run, timings: Timings, progress: Progress
+    batch: Sequence[SessionPlan],
+    this: Run,
+    timings: Timings,
+    progress: Progress,
+    workers: Workers,
 ) -> list[Failure]:
     from nipype.pipeline import engine as pe
 
@@ -165,7 +173,7 @@ def _compute_batch(
         top.write_graph(str(this.log_dir / 'graph.dot'), graph2use='colored', simple_form=True)
     plugin: Any
     if this.plugin is None:
-        plugin, arguments = engine.make_plugin(this.resources, timings), {}
+        plugin, arguments = engine.make_plugin(this.resources, timings, workers), {}
     else:
         plugin = this.plugin['plugin']
         arguments = {**this.plugin['plugin_args'], 'status_callback': timings}

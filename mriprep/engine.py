@@ -69,15 +69,15 @@ def execution_config(
     }
 
 
-class _Workers:
+class Workers:
     """Worker processes, each in a pool of its own: one that dies takes no other's task with it.
 
     Tasks with a key go to workers that do nothing else, so that what these have loaded is there
     for the next task with that key.
     """
 
-    def __init__(self, make_pool: Callable[[], ProcessPoolExecutor]) -> None:
-        self._make_pool = make_pool
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = folder or str(Path.cwd())
         self._idle: dict[str, list[ProcessPoolExecutor]] = {}
         self._pools: list[ProcessPoolExecutor] = []
 
@@ -91,6 +91,16 @@ class _Workers:
         self._pools.append(pool := self._make_pool())
         return self._start(pool, idle, task, args)
 
+    def _make_pool(self) -> ProcessPoolExecutor:
+        from mriprep.workers import start
+
+        return ProcessPoolExecutor(
+            max_workers=1,
+            initializer=start,
+            initargs=(self._folder, dict(os.environ)),
+            mp_context=_worker_context(),
+        )
+
     def _start(
         self,
         pool: ProcessPoolExecutor,
@@ -101,6 +111,10 @@ class _Workers:
         future = pool.submit(task, *args)
         future.add_done_callback(lambda _: idle.append(pool))
         return future
+
+    def close(self) -> None:
+        """End all workers that have nothing to do, and the others when they are done."""
+        self.shutdown(wait=False)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End all workers."""
@@ -124,11 +138,23 @@ def warm_up() -> None:
     ensure_running()
 
 
-def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any:
+def make_plugin(
+    resources: Resources, status: Callable[[Any, str], None], workers: Workers | None = None
+) -> Any:
     """Nipype's MultiProc, which wakes when a worker reports instead of polling.
 
     A worker that dies (killed for memory, say) fails its own node and is replaced; in MultiProc
     it would hang the run.
+
+    Parameters
+    ----------
+    resources
+        Processors, memory and devices.
+    status
+        Called with each node when it starts and ends.
+    workers
+        Processes that several graphs share, one after another, with the networks that they have
+        loaded; whoever made them ends them. None: the plugin has its own.
     """
     from traceback import format_exception
 
@@ -136,23 +162,13 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
     import numpy as np
     from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
-    from mriprep.workers import start
-
-    context = _worker_context()
-
     class EventProc(MultiProcPlugin):  # type: ignore[misc]
         def __init__(self, plugin_args: dict[str, Any]) -> None:
             super().__init__(plugin_args=plugin_args)
             self._reported = threading.Event()
             self._free_devices = list(resources.devices) if resources.uses_gpu else []
-            self.pool: Any = _Workers(
-                lambda: ProcessPoolExecutor(
-                    max_workers=1,
-                    initializer=start,
-                    initargs=(self._cwd, dict(os.environ)),
-                    mp_context=context,
-                )
-            )
+            self.pool.shutdown()  # MultiProc's own, of which no process has started yet
+            self.pool: Any = workers or Workers(self._cwd)
 
         def _generate_dependency_list(self, graph: Any) -> None:
             """Rank the nodes: session after session, and first what most others wait for."""
@@ -208,6 +224,10 @@ def make_plugin(resources: Resources, status: Callable[[Any, str], None]) -> Any
             if self.pending_tasks and finished() == before:
                 self._reported.wait(timeout=10)
                 self._reported.clear()
+
+        def _postrun_check(self) -> None:
+            if workers is None:
+                super()._postrun_check()
 
         def terminate(self) -> None:
             """End the workers and whatever they started."""

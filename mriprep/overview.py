@@ -188,7 +188,7 @@ def mask_doubts(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
     metrics = read_metrics(out_dir, session)
     if metrics.get('mask_status') == 'doubtful':
         reasons = metrics.get('mask_reasons')
-        told = '; '.join(map(str, reasons)) if isinstance(reasons, list) else ''
+        told = ' '.join(map(str, reasons)) if isinstance(reasons, list) else ''
         yield Issue(
             severity=Severity.WARNING,
             where=session.reference.relative,

@@ -199,7 +199,7 @@ def _attempts_html(attempts: object) -> str:
         f'<th scope="row">{escape(str(item["extractor"]))}</th>'
         f'<td>{escape(VERDICTS.get(str(item["status"]), ""))}</td>'
         f'<td class="number">{item["volume_ml"]:.0f} ml</td>'
-        f'<td>{escape("; ".join(map(str, item["reasons"])))}</td></tr>'
+        f'<td>{escape(" ".join(map(str, item["reasons"])))}</td></tr>'
         for item in attempts
     )
     head = '<tr><th>Tried, the first is kept</th><th></th><th>Volume</th><th>Doubts</th></tr>'

@@ -417,3 +417,6 @@ def test_sessions_go_through_in_batches(tmp_path, monkeypatch, tiny_head, tiny_l
     assert 'truncated' in failure['cause']
     (timings,) = out.glob('logs/*/timings.tsv')
     assert {'sub_02_wf', 'sub_03_wf'} <= set(re.findall(r'sub_\d\d_wf', timings.read_text()))
+    # workers outlive a batch, and so does what they have loaded
+    log = newest_log(out, 'mriprep.log').read_text()
+    assert 'networks: deepbet on cpu was loaded 1 times for 2 images' in log

@@ -120,10 +120,10 @@ def test_the_guard_tells_its_doubts_first_and_folds_the_rest():
 
 def test_what_was_tried_is_listed_in_its_order():
     tried = [
-        {'extractor': name, 'status': status, 'volume_ml': 1500.4, 'reasons': ['a', 'b']}
+        {'extractor': name, 'status': status, 'volume_ml': 1500.4, 'reasons': ['Odd.', 'Cut.']}
         for name, status in (('template', 'doubtful'), ('deepbet', 'refused'))
     ]
     html = guard_html(verdict('doubtful', mask_attempts=tried))
     assert html.index('template') < html.index('deepbet')
     assert '1500 ml' in html
-    assert 'a; b' in html
+    assert 'Odd. Cut.' in html
