@@ -172,10 +172,11 @@ def _attempt(
     )
 
 
-def _rank(attempt: Attempt) -> tuple[int, int, int]:
-    """Order attempts by how much they are believed, the best first."""
+def _rank(attempt: Attempt) -> tuple[bool, int, int, int]:
+    """Order attempts by how much they are believed, the best first; empty masks come last."""
     states = [check.status for check in attempt.verdict.checks]
     return (
+        not attempt.mask.any(),
         _ORDER.index(attempt.verdict.status),
         states.count(Status.REFUSED),
         states.count(Status.DOUBTFUL),

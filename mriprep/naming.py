@@ -21,8 +21,8 @@ ENTITY_ORDER = (
     'space', 'split', 'recording', 'chunk', 'atlas', 'seg', 'scale', 'res', 'den', 'label', 'desc',
 )  # fmt: skip
 
-# Files that BIDS has no rule for.
-BIDSIGNORE = ('*.html', 'logs/', 'figures', '*_xfm.*', '*_desc-iqms_*.json')
+# Files that BIDS has no rule for. The validator overlooks `*_desc-iqms_*.json` below sessions.
+BIDSIGNORE = ('*.html', 'logs/', 'figures', '*_xfm.*', '*_desc-iqms_*')
 
 
 AnyPath = TypeVar('AnyPath', bound=PurePath)

@@ -43,7 +43,7 @@ def fitted(mask, affine, atlas):
     coarse = blocks(mask, affine, bounding_box(mask))
     surface = surface_points(coarse)
     distance = signed_distance(coarse.share, coarse.spacing_mm)
-    return coarse, surface, fit_to_atlas(coarse, distance, surface, atlas)
+    return coarse, distance, surface, fit_to_atlas(coarse, distance, surface, atlas)
 
 
 def pose(degrees=(0.0, 0.0, 0.0), scales=(1.0, 1.0, 1.0), shift=(0.0, -18.0, 8.0)):
@@ -104,7 +104,7 @@ def test_the_surface_of_a_ball_is_its_surface():
 )
 def test_a_known_pose_is_found_again(atlas, true, zooms):
     mask, image, affine = posed(atlas, true, zooms)
-    coarse, surface, fit = fitted(mask, affine, atlas)
+    coarse, distance, surface, fit = fitted(mask, affine, atlas)
     points = (atlas.surface - true[:3, 3]) @ np.linalg.inv(true[:3, :3]).T
     found = points @ fit.matrix[:3, :3].T + fit.matrix[:3, 3]
     assert np.linalg.norm(found - atlas.surface, axis=1).mean() < 2.5
@@ -113,22 +113,38 @@ def test_a_known_pose_is_found_again(atlas, true, zooms):
     assert left.dice > 0.97
     assert left.symmetry > 0.97
     assert left.protrusion_ml + left.deficit_ml < 0.2
-    tissue = explained(coarse.averaged(image), coarse, atlas, fit)
+    tissue = explained(coarse.averaged(image), coarse, distance, atlas, fit)
     assert tissue.share > 0.8
     assert tissue.advantage > 0.5
     assert tissue.white_contrast > 0.2
 
 
+@pytest.mark.parametrize('zooms', [(2, 2, 2), (1.5, 1.5, 5)])
+def test_what_depends_on_depth_alone_is_no_tissue(atlas, zooms):
+    """Rind, flesh and core: a fruit in the shape of a brain."""
+    mask, brain, affine = posed(atlas, pose((4, -6, 5), (1.1, 1.15, 1.05)), zooms)
+    depth = ndimage.distance_transform_edt(mask, sampling=zooms)
+    fruit = np.interp(depth, [0, 4, 9, 12, 40, 45], [60, 60, 170, 150, 150, 90]) * mask
+    coarse, distance, _, fit = fitted(mask, affine, atlas)
+    found = explained(coarse.averaged(fruit), coarse, distance, atlas, fit)
+    assert found.share < 0.02
+    assert found.advantage < 0.01
+    shaded = fruit + (brain > 140) * 60  # and with white matter within, it is a brain
+    found = explained(coarse.averaged(shaded), coarse, distance, atlas, fit)
+    assert found.share > 0.3
+    assert found.advantage > 0.2
+
+
 def test_what_the_image_cuts_off_is_not_missed(atlas):
     mask, _, affine = posed(atlas, pose((4, -6, 5), (1.1, 1.1, 1.1)), (2, 2, 2))
     low = int(np.flatnonzero(mask.any(axis=(0, 1)))[0]) + 22
-    coarse, surface, fit = fitted(mask[:, :, low:], affine @ _shift(low), atlas)
+    coarse, _, surface, fit = fitted(mask[:, :, low:], affine @ _shift(low), atlas)
     cut = compare(coarse, surface, atlas, fit)
     assert cut.dice > 0.98
     assert cut.deficit_ml < 0.5
     gone = mask.copy()
     gone[:, :, :low] = False  # the image goes on, and the mask does not
-    coarse, surface, fit = fitted(gone, affine, atlas)
+    coarse, _, surface, fit = fitted(gone, affine, atlas)
     missed = compare(coarse, surface, atlas, fit)
     assert missed.dice < 0.95
     assert missed.deficit_ml > 3

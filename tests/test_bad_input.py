@@ -384,7 +384,7 @@ def test_a_disk_too_small_is_refused_before_the_start(here, tiny_bids, small_dis
     assert str(here) not in line
 
 
-@pytest.mark.parametrize(('which', 'size_kb'), [('out', 1100), ('work', 8000)])
+@pytest.mark.parametrize(('which', 'size_kb'), [('out', 1400), ('work', 53000)])
 def test_a_disk_that_fills_up(here, tiny_bids, small_disk, capsys, monkeypatch, which, size_kb):
     small_disk(size_kb)
     out, work = (here / ('disk' if which == name else 'roomy') / name for name in ('out', 'work'))
@@ -405,7 +405,7 @@ def test_a_disk_that_fills_up(here, tiny_bids, small_disk, capsys, monkeypatch, 
     assert finished(out) == {}
 
     ballast.unlink(missing_ok=True)
-    small_disk(200_000)
+    small_disk(300_000)
     assert run(*words) == 0, capsys.readouterr().err
     assert set(finished(out)) == {'sub-01'}
     assert validate(out) == []

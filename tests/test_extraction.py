@@ -134,6 +134,20 @@ def test_when_nobody_finds_a_brain_the_empty_mask_is_refused():
     assert not found.best.mask.any()
 
 
+def test_an_empty_mask_is_never_better_than_one_that_can_be_looked_at():
+    states = iter([verdict(R, R, R, D), verdict(R, R, R, D)])
+    bench = Bench()
+    found = find_brain(
+        np.ones(SHAPE, np.float32),
+        bench.finder('net', box(1)),
+        bench.finder('other', None),
+        judge=lambda mask, pieces: next(states) if mask.any() else verdict(R),
+        even=lambda v: v,
+    )
+    assert found.best.extractor == 'net'
+    assert found.rival.remarks == ('no brain was found',)
+
+
 def test_a_given_mask_is_compared_and_never_replaced():
     bench = Bench(R, A)
     given = box(1)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_NOTHING = 'no brain was found in the image; look at it, is it a head?'
 WEIGHTS = ('model.pt', 'bbox_model.pt')
 
 
@@ -89,17 +90,22 @@ class _Network:
         self, volume: NDArray[np.float32], affine: NDArray[np.float64], *, n_threads: int
     ) -> BrainMap:
         """Find the brain; see `mriprep.extractors.base.Network`."""
+        import numpy as np
         import torch
 
         before = torch.get_num_threads()
         torch.set_num_threads(n_threads)
         try:
-            values: NDArray[np.float32] = self.model.run_model(volume)
-        except (AssertionError, ValueError) as exc:
+            # torch takes no arrays with negative strides
+            values: NDArray[np.float32] = self.model.run_model(np.ascontiguousarray(volume))
+        except AssertionError as exc:
             # deepbet fails so when its first, coarse network sees no foreground
-            raise NoBrainError(
-                'no brain was found in the image; look at it, is it a head?'
-            ) from exc
+            raise NoBrainError(_NOTHING) from exc
+        except ValueError as exc:
+            # and so when nothing is left to be the largest component
+            if 'empty sequence' not in str(exc):
+                raise
+            raise NoBrainError(_NOTHING) from exc
         finally:
             torch.set_num_threads(before)
         return BrainMap(values=values, device=self.device)

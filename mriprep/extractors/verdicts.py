@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mriprep.extractors.base import AtlasFiles
     from mriprep.masks import Pieces
 
+_UNLIKE_A_BRAIN = 3  # checks that refuse at once: more is wrong than a part of the mask
+
 
 def judge_of(
     volume: NDArray[np.float32],
@@ -112,11 +114,17 @@ def why_refused(path: Path) -> str | None:
     verdict = json.loads(path.read_text(encoding='utf-8'))
     if verdict['mask_status'] != Status.REFUSED.value:
         return None
-    tried = [item['extractor'] for item in verdict.get('mask_attempts', ())]
+    attempts = verdict.get('mask_attempts', ())
+    tried = [item['extractor'] for item in attempts]
     others = f' (tried: {", ".join(tried)})' if len(tried) > 1 else ''
+    if not verdict['mask_volume_ml']:
+        return f'no brain was found{others}; look at the image, and exclude it if it is no head'
     reasons = ' '.join(words.replace(';', ',') for words in verdict['mask_reasons']).rstrip('.')
+    refused = [check['name'] for check in verdict['mask_checks'] if check['status'] == 'refused']
+    if len(refused) >= _UNLIKE_A_BRAIN:
+        reasons = f'What was found does not look like a brain, the image may show none. {reasons}'
     return (
         f'the brain mask is refused{others}: {reasons}; look at its picture in the report: '
-        'exclude the image if it is no head, try another --extractor, give a mask '
-        '(--extractor given), or go on with --force'
+        'exclude the image if it is no head, set its orientation right if it lies the wrong way '
+        'round, try another --extractor, give a mask (-d NAME=PATH), or go on with --force'
     )
