@@ -217,7 +217,8 @@ _EXTRACTORS = {
     'deepbet': 'a convolutional network, *deepbet*{version} [@fisch2024]',
     'hd-bet': 'a convolutional network, *HD-BET*{version} [@isensee2019; @isensee2021]',
     'synthstrip': 'a convolutional network, *SynthStrip*{version} [@hoopes2022]',
-    'template': 'registration of a template with ANTs{version} [@avants2011]',
+    'template': 'an affine fit of tissue labels of the ICBM 2009 template [@fonov2011; @fonov2009] '
+    'by mutual information [@wells1996], as implemented in *mriprep*{version}',
 }
 
 

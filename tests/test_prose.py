@@ -51,7 +51,7 @@ VERSIONS = {'mriprep': '0.3', 'nipype': '1.11'}
         ),
         (
             _Step(name='extract', tool='given', parameters={'second': 'template 2.5'}),
-            ['masks were given', 'Avants et al., 2011'],
+            ['masks were given', 'Wells et al., 1996'],
         ),
         (_Step(name='extract', tool='theirs', version='7'), ['*theirs* 7']),
         (
