@@ -15,7 +15,8 @@ import nibabel as nb
 import numpy as np
 
 from mriprep.bias import lattice_around, spread
-from mriprep.extractors.deepbet import brain_probability
+from mriprep.extractors.base import LoadOptions
+from mriprep.extractors.deepbet import EXTRACTOR
 from mriprep.figures import bias_field, histograms, mask_contour, template_overlay
 from mriprep.images import load, write_image
 from mriprep.intensity import apply_mask, zscore, zscore_parameters
@@ -46,7 +47,8 @@ def main(t1w: Path, out_dir: Path, threads: int) -> None:
 
     head = nb.as_closest_canonical(load(t1w))
     affine, raw = head.affine, head.get_fdata(dtype=np.float32)
-    mask = binarize_brain(brain_probability(raw, n_threads=threads), 0.5)
+    probability = EXTRACTOR.load(LoadOptions())(raw, affine, n_threads=threads).values
+    mask = binarize_brain(probability, 0.5)
 
     lattice = lattice_around(mask, head.header.get_zooms()[:3], settings.bias.fit_voxel_mm)
     coarse = lattice.affine(affine)
@@ -66,6 +68,7 @@ def main(t1w: Path, out_dir: Path, threads: int) -> None:
     save(out_dir, 'desc-preproc_T1w', preproc, affine)
     save(out_dir, 'desc-brain_mask', mask, affine)
     save(out_dir, 'desc-brain_T1w', brain, affine)
+    save(out_dir, 'desc-brain_probseg', np.round(probability, 3), affine)
 
     crop(brain, mask, affine, work / 'moving.nii')
     target = load(template.t1w)

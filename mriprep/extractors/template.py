@@ -39,7 +39,7 @@ class TemplateExtractor:
         name='template',
         title='template-based brain extraction',
         package='mriprep',
-        citations=('fonov2011', '10.1016/S1361-8415(01)80004-9'),
+        citations=('fonov2011', 'wells1996'),
         licence='Apache-2.0; the template is free to use with the notice of the ICBM 152 templates',
         contrasts=('T1w', 'T2w', 'FLAIR', 'PDw'),
         ages_years=(4.5, 100),
