@@ -35,6 +35,7 @@ class Finder:
     name: str
     gives: MapKind
     look: Callable[[NDArray[np.float32]], BrainMap]
+    from_template: bool = False  # its mask has a template's shape, whatever the image shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,8 @@ def find_brain(
             break
     best = attempts[0] if first.name == GIVEN else min(attempts, key=_rank)
     others = tuple(attempt for attempt in attempts if attempt is not best)
+    if second is not None and second.from_template and best.extractor == second.name:
+        best = replace(best, verdict=_supported(best, others))
     rival = _rival(best, others)
     agreement = None
     if rival is not None and best.mask.any() and rival.mask.any():
@@ -186,6 +189,29 @@ def _rank(attempt: Attempt) -> tuple[bool, int, int, int]:
 def _rival(best: Attempt, others: tuple[Attempt, ...]) -> Attempt | None:
     different = [other for other in others if other.extractor != best.extractor]
     return min(different or others, key=_rank, default=None)
+
+
+def _supported(best: Attempt, others: tuple[Attempt, ...]) -> Verdict:
+    """Doubt a mask of a template's shape that no other mask supports.
+
+    Its shape says nothing of the image, so that half of the checks can't fail.
+    """
+    refused = [other for other in others if other.verdict.status is Status.REFUSED]
+    status = Status.DOUBTFUL if len(refused) == len(others) else Status.ACCEPT
+    check = Check(
+        name='support',
+        value=float(len(others) - len(refused)),
+        unit='masks',
+        accept=(1, None),
+        believe=(None, None),
+        status=status,
+        words=''
+        if status is Status.ACCEPT
+        else f'Only {best.name} found what may be a brain, and its mask has the shape of one anyway.',
+        reason='the mask of a template has the shape of a brain, whatever the image shows',
+    )
+    worst = max(best.verdict.status, status, key=_ORDER.index)
+    return replace(best.verdict, status=worst, checks=(*best.verdict.checks, check))
 
 
 def _compared(best: Attempt, rival: Attempt, agreement: float) -> Verdict:

@@ -10,6 +10,10 @@ os.environ.setdefault('NIPYPE_NO_ET', '1')
 import scipy.interpolate
 import scipy.ndimage  # noqa: F401
 
+import mriprep.atlas
+import mriprep.border
+import mriprep.extraction
+import mriprep.extractors.verdicts
 import mriprep.figures
 import mriprep.images
 import mriprep.interfaces.bias
@@ -18,5 +22,7 @@ import mriprep.interfaces.conform
 import mriprep.interfaces.derivatives
 import mriprep.interfaces.figures
 import mriprep.interfaces.grids
+import mriprep.likeness
+import mriprep.shape
 import mriprep.svg
 import mriprep.workers  # noqa: F401

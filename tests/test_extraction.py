@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,19 @@ def test_when_nobody_finds_a_brain_the_empty_mask_is_refused():
     found = bench.run(bench.finder('net', None), bench.finder('other', None))
     assert found.status is R
     assert not found.best.mask.any()
+
+
+@pytest.mark.parametrize(('first', 'status'), [(R, D), (D, A)])
+def test_a_template_s_mask_needs_support(first, status):
+    """Its shape is that of a brain, even in a melon."""
+    bench = Bench(first, first, A)
+    template = replace(bench.finder('template', box(1), MapKind.MASK), from_template=True)
+    found = bench.run(bench.finder('net', box(1)), template)
+    assert found.best.extractor == 'template'
+    assert found.status is status
+    assert any('shape of one anyway' in words for words in found.best.verdict.reasons) is (
+        status is D
+    )
 
 
 def test_an_empty_mask_is_never_better_than_one_that_can_be_looked_at():

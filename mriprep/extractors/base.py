@@ -46,6 +46,9 @@ class Facts:
     gpu_memory_gb: float | None  # memory of the GPU; None: it can't use one
     gives: MapKind = MapKind.PROBABILITY
     augments: bool = False  # whether it can average over mirrored images
+    from_template: bool = (
+        False  # whether its mask has a template's shape, whatever the image shows
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mriprep.extractors.base import BrainMap, ExtractorError, Facts, LoadOptions, NoBrainError
+from mriprep.extractors.devices import CPU, Attempt, first_that_fits, torch_device, torch_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,35 +70,42 @@ class DeepBet:
         """SHA-256 of the weights."""
         return weights_checksum()
 
-    def load(self, options: LoadOptions) -> _Network:
+    def load(self, options: LoadOptions) -> DeepBetNetwork:
         """Load both networks."""
         if words := self.problem():
             raise ExtractorError(words)
         from deepbet import BrainExtraction
 
-        model = BrainExtraction(no_gpu=True)
-        for part in (model.model, model.bbox_model):
-            part.to(options.device)
-        return _Network(model, options.device)
+        return DeepBetNetwork(BrainExtraction(no_gpu=True), options.device)
 
 
-@dataclass(frozen=True, slots=True)
-class _Network:
-    model: Any
-    device: str
+class DeepBetNetwork:
+    """Both networks of deepbet: the first finds the box of the brain, the second the brain."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        self._model = model
+        self._attempts = [Attempt(device=name) for name in dict.fromkeys((device, CPU))]
 
     def __call__(
         self, volume: NDArray[np.float32], affine: NDArray[np.float64], *, n_threads: int
     ) -> BrainMap:
         """Find the brain; see `mriprep.extractors.base.Network`."""
         import numpy as np
-        import torch
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(n_threads)
+        # torch takes no arrays with negative strides
+        whole = np.ascontiguousarray(volume)
+        with torch_threads(n_threads):
+            values, done, remarks = first_that_fits(
+                lambda attempt: self._probability(whole, attempt), self._attempts, 'deepbet'
+            )
+        return BrainMap(values=values, device=done.device, remarks=remarks)
+
+    def _probability(self, volume: NDArray[np.float32], attempt: Attempt) -> NDArray[np.float32]:
+        device = torch_device(attempt.device)
+        for part in (self._model.model, self._model.bbox_model):
+            part.to(device)
         try:
-            # torch takes no arrays with negative strides
-            values: NDArray[np.float32] = self.model.run_model(np.ascontiguousarray(volume))
+            found: NDArray[np.float32] = self._model.run_model(volume)
         except AssertionError as exc:
             # deepbet fails so when its first, coarse network sees no foreground
             raise NoBrainError(_NOTHING) from exc
@@ -106,9 +114,7 @@ class _Network:
             if 'empty sequence' not in str(exc):
                 raise
             raise NoBrainError(_NOTHING) from exc
-        finally:
-            torch.set_num_threads(before)
-        return BrainMap(values=values, device=self.device)
+        return found
 
 
 EXTRACTOR = DeepBet()

@@ -46,6 +46,7 @@ class TemplateExtractor:
         memory_gb=0.6,
         gpu_memory_gb=None,
         gives=MapKind.MASK,
+        from_template=True,
     )
 
     def problem(self, weights_dir: Path | None = None) -> str | None:

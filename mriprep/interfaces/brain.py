@@ -128,7 +128,7 @@ class FindBrain(SimpleInterface):
             network = loaded.network(name, options)
             return network(volume, image.affine, n_threads=self.inputs.num_threads)
 
-        return Finder(name=name, gives=facts.gives, look=look)
+        return Finder(name=name, gives=facts.gives, look=look, from_template=facts.from_template)
 
     def _atlas(self):
         from mriprep.extractors.base import AtlasFiles
