@@ -45,6 +45,7 @@ from mriprep.tools import embedded_dcm2niix
 from mriprep.truth import dice
 
 UNCHANGED = 0.9975
+OTHER = "another subject's"
 MS = 'ms-t1-t2-flair'
 WHOLE = {
     'philips': ('philips-mprage/dicom.tar.gz', 'philips-mprage/hdbet_brain_mask.nii.gz'),
@@ -79,11 +80,23 @@ def main(data: Path, wanted: list[str]) -> None:
     console = Console(width=150)
     matrix: dict[str, Counter[str]] = {}
     values = Table('good mask', 'status', 'ml', 'cpu s', *NUMBERS.values(), 'reasons')
-    caught, broken = 0, 0
     with tempfile.TemporaryDirectory() as name:
         atlas = embedded_atlas(Path(name))
+
+        def count(title: str, kind: str, head: Head, mask: np.ndarray) -> None:
+            found = verdict(head, mask, atlas)
+            counts = matrix.setdefault(kind, Counter())
+            same = dice(mask, head.mask) if mask.any() else 0.0
+            if same > UNCHANGED:
+                counts['unchanged'] += 1
+                return
+            counts[found.status] += 1
+            if found.status is Status.ACCEPT:
+                console.print(f'missed: {title}, {kind}, Dice {same:.3f} with the good mask')
+
         before: Head | None = None
         last: Head | None = None
+        alone: list[tuple[str, Head]] = []  # of the first subject, who follows nobody
         subject = ''
         for title, head in heads(data, Path(name), wanted):
             seconds = time.process_time()
@@ -93,30 +106,34 @@ def main(data: Path, wanted: list[str]) -> None:
             matrix.setdefault('good', Counter())[good.status] += 1
             if subject != title.split('-')[0]:
                 before, subject = last, title.split('-')[0]
-            skipped = {'whole head'} if title in STRIPPED else set()
-            masks = [(kind, make(head)) for kind, make in BREAKS.items() if kind not in skipped]
-            if before is not None:
-                masks.append(("another subject's", borrowed(head, before)))
-            for kind, mask in masks:
-                counts = matrix.setdefault(kind, Counter())
-                found = verdict(head, mask, atlas)
-                if mask.any() and dice(mask, head.mask) > UNCHANGED:
-                    counts['unchanged'] += 1
-                    continue
-                counts[found.status] += 1
-                broken += 1
-                caught += found.status is not Status.ACCEPT
-                if found.status is Status.ACCEPT:
-                    same = dice(mask, head.mask)
-                    console.print(f'missed: {title}, {kind}, Dice {same:.3f} with the good mask')
+            for kind, make in BREAKS.items():
+                if not (kind == 'whole head' and title in STRIPPED):
+                    count(title, kind, head, make(head))
+            if before is None:
+                alone.append((title, head))
+            else:
+                count(title, OTHER, head, borrowed(head, before))
             last = head
+        if last is not None and before is not None:
+            for title, head in alone:
+                count(title, OTHER, head, borrowed(head, last))
     console.print(values)
+    show(console, matrix)
+
+
+def show(console: Console, matrix: dict[str, Counter[str]]) -> None:
+    """Print how masks of each kind were judged."""
     table = Table('masks', 'n', *Status, 'unchanged')
+    total: Counter[str] = Counter()
     for kind, counts in matrix.items():
         judged = [counts[status] for status in Status]
         table.add_row(kind, str(sum(judged)), *map(str, judged), str(counts['unchanged']))
+        if kind != 'good':
+            total += counts
     console.print(table)
+    broken = sum(total[status] for status in Status)
     if broken:
+        caught = broken - total[Status.ACCEPT]
         console.print(f'{caught} of {broken} broken masks caught: {caught / broken:.1%}')
 
 

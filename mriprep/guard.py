@@ -142,7 +142,7 @@ def measure(
     distance = shape.signed_distance(coarse.share, coarse.spacing_mm)
     fit = likeness.fit_to_atlas(coarse, distance, surface, atlas)
     left = likeness.compare(coarse, surface, atlas, fit)
-    tissue = likeness.explained(coarse.averaged(volume), coarse, atlas, fit)
+    tissue = likeness.explained(coarse.averaged(volume), coarse, distance, atlas, fit)
     edge = border.find_border(volume, affine, surface)
     return out | {
         'template_scale': fit.scale,

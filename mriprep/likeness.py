@@ -27,6 +27,7 @@ _STARTS_DEG = (0.0, -20.0, 20.0)  # nods of the head that the fit starts from
 _FIT_POINTS = 1200
 _LARGEST_STEP = 0.15  # of the linear part in one iteration
 _TISSUE_POINTS = 12_000
+_DEPTHS_MM = (0.0, 3.0, 6.0, 10.0, 15.0, 22.0, 30.0, 40.0, 55.0, 75.0)  # from one to the next
 _DEEP_MM = 6.0  # beyond which a difference from the atlas is more than anatomy
 _STEM_MM = ((-20.0, 20.0), (-60.0, -5.0), (-200.0, -48.0))  # where the brain stem leaves
 
@@ -304,11 +305,19 @@ class Tissue:
     white_contrast: float  # logarithm of white matter's intensity over grey matter's
 
 
-def explained(means: NDArray[np.float32], coarse: Blocks, atlas: Atlas, fit: Fit) -> Tissue:
+def explained(
+    means: NDArray[np.float32],
+    coarse: Blocks,
+    distance: NDArray[np.float32],
+    atlas: Atlas,
+    fit: Fit,
+) -> Tissue:
     """How much of the contrast inside a mask an atlas' tissue maps explain.
 
     Logarithms of block means are modelled by the three tissue maps beside a smooth shading, a
-    polynomial of the second degree; so gain, shading and contrast of the scan play no part.
+    polynomial of the second degree, and any function of the depth beneath the mask's surface. So
+    gain, shading and contrast of the scan play no part; nor does a rim around a core, which a
+    fruit has as well as a brain.
 
     Parameters
     ----------
@@ -316,6 +325,8 @@ def explained(means: NDArray[np.float32], coarse: Blocks, atlas: Atlas, fit: Fit
         Mean intensity of each block.
     coarse : Blocks
         The mask.
+    distance : (I, J, K) float32 array
+        Signed distance in mm on the grid of `coarse`.
     atlas : Atlas
     fit : Fit
 
@@ -337,7 +348,8 @@ def explained(means: NDArray[np.float32], coarse: Blocks, atlas: Atlas, fit: Fit
     points = index @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]
     there = points @ fit.matrix[:3, :3].T + fit.matrix[:3, 3]
     x, y, z = (there - there.mean(0)).T / 50
-    smooth = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, x * z], 1)
+    shading = np.stack([np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, y * z, x * z], 1)
+    smooth = np.c_[shading, _depth_columns(-distance[tuple(index.T)])]
     values = _without(smooth, values)
     if (total := float(values @ values)) < 1e-9 * len(values):
         return nothing
@@ -355,6 +367,12 @@ def explained(means: NDArray[np.float32], coarse: Blocks, atlas: Atlas, fit: Fit
         advantage=own - max(share for share, _ in shares[1:]),
         white_contrast=float(weights[1] - weights[0]),
     )
+
+
+def _depth_columns(depth_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Columns (N, 8) whose sums are linear in depth between some depths."""
+    peaks = np.eye(len(_DEPTHS_MM))[1:-1]
+    return np.stack([np.interp(depth_mm, _DEPTHS_MM, peak) for peak in peaks], 1)
 
 
 def _fit_tissue(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from runs import warnings_of_others_ignored
 
 from mriprep.extractors import deepbet, devices
 from mriprep.extractors.base import LoadOptions, NoBrainError
@@ -32,7 +33,8 @@ def test_what_it_declares_and_that_it_is_ready():
 
 
 def test_an_empty_image_has_no_brain():
-    network = EXTRACTOR.load(LoadOptions())
+    with warnings_of_others_ignored():
+        network = EXTRACTOR.load(LoadOptions())
     with pytest.raises(NoBrainError, match='is it a head'):
         network(np.zeros((20, 20, 20), np.float32), np.eye(4), n_threads=1)
 
