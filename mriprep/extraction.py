@@ -210,8 +210,7 @@ def _supported(best: Attempt, others: tuple[Attempt, ...]) -> Verdict:
         else f'Only {best.name} found what may be a brain, and its mask has the shape of one anyway.',
         reason='the mask of a template has the shape of a brain, whatever the image shows',
     )
-    worst = max(best.verdict.status, status, key=_ORDER.index)
-    return replace(best.verdict, status=worst, checks=(*best.verdict.checks, check))
+    return _with(best.verdict, check)
 
 
 def _compared(best: Attempt, rival: Attempt, agreement: float) -> Verdict:
@@ -235,5 +234,10 @@ def _compared(best: Attempt, rival: Attempt, agreement: float) -> Verdict:
         else f'{best.name} and {rival.name} do not agree (Dice {agreement:.2f})',
         reason='masks of good extractors overlap by 0.94 and more',
     )
-    worst = max(best.verdict.status, status, key=_ORDER.index)
-    return replace(best.verdict, status=worst, checks=(*best.verdict.checks, check))
+    return _with(best.verdict, check)
+
+
+def _with(verdict: Verdict, check: Check) -> Verdict:
+    """Add a check, which may make a verdict worse and never better."""
+    worst = max(verdict.status, check.status, key=_ORDER.index)
+    return replace(verdict, status=worst, checks=(*verdict.checks, check))

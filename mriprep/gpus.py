@@ -143,12 +143,6 @@ def torch_build() -> TorchBuild | None:
     return TorchBuild(version=values.get('__version__', 'unknown'), cuda=values.get('cuda'))
 
 
-def torch_cuda() -> str | None:
-    """Return the CUDA version that the installed torch is built for; None for a CPU build."""
-    build = torch_build()
-    return build.cuda if build else None
-
-
 def resolve_device(word: str) -> tuple[str, ...]:
     """Turn what ``--device`` says into the devices that networks run on.
 

@@ -187,13 +187,11 @@ def test_build_of_torch_is_read(monkeypatch, tmp_path, text, version, cuda):
     spec = SimpleNamespace(origin=str(tmp_path / '__init__.py'))
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: spec)
     assert gpus.torch_build() == TorchBuild(version=version, cuda=cuda)
-    assert gpus.torch_cuda() == cuda
 
 
 def test_without_torch_there_is_no_build(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     assert gpus.torch_build() is None
-    assert gpus.torch_cuda() is None
 
 
 def test_installed_torch_agrees_and_is_not_imported():
