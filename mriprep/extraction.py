@@ -231,7 +231,7 @@ def _compared(best: Attempt, rival: Attempt, agreement: float) -> Verdict:
         status=status,
         words=''
         if status is Status.ACCEPT
-        else f'{best.name} and {rival.name} do not agree (Dice {agreement:.2f})',
+        else f'{best.name} and {rival.name} do not agree (Dice {agreement:.2f}).',
         reason='masks of good extractors overlap by 0.94 and more',
     )
     return _with(best.verdict, check)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mriprep.extractors.base import AtlasFiles
     from mriprep.masks import Pieces
 
+_TOLD = 2  # reasons in one line
 _UNLIKE_A_BRAIN = 3  # checks that refuse at once: more is wrong than a part of the mask
 
 
@@ -104,7 +105,9 @@ def metadata(found: Found, weights_dir: Path | None) -> dict[str, object]:
 
 
 def why_refused(path: Path) -> str | None:
-    """Say why the guard refuses a mask, as ``what is wrong; what to do``; None if it does not.
+    """Say in one line why the guard refuses a mask: ``what is wrong; what to do``, or None.
+
+    The worst two reasons are told; all stand in the report.
 
     Parameters
     ----------
@@ -114,17 +117,17 @@ def why_refused(path: Path) -> str | None:
     verdict = json.loads(path.read_text(encoding='utf-8'))
     if verdict['mask_status'] != Status.REFUSED.value:
         return None
-    attempts = verdict.get('mask_attempts', ())
-    tried = [item['extractor'] for item in attempts]
-    others = f' (tried: {", ".join(tried)})' if len(tried) > 1 else ''
     if not verdict['mask_volume_ml']:
-        return f'no brain was found{others}; look at the image, and exclude it if it is no head'
-    reasons = ' '.join(words.replace(';', ',') for words in verdict['mask_reasons']).rstrip('.')
-    refused = [check['name'] for check in verdict['mask_checks'] if check['status'] == 'refused']
+        return 'no brain was found; look at the image, and exclude it if it is no head'
+    checks = verdict['mask_checks']
+    refused = [check['words'] for check in checks if check['status'] == Status.REFUSED.value]
+    told = [words.replace(';', ',').rstrip('.') for words in refused[:_TOLD]]
     if len(refused) >= _UNLIKE_A_BRAIN:
-        reasons = f'What was found does not look like a brain, the image may show none. {reasons}'
+        told.insert(0, 'What was found does not look like a brain')
+    if (more := len(verdict['mask_reasons']) - min(len(refused), _TOLD)) > 0:
+        told.append(f'{more} more doubts stand in the report')
     return (
-        f'the brain mask is refused{others}: {reasons}; look at its picture in the report: '
-        'exclude the image if it is no head, set its orientation right if it lies the wrong way '
-        'round, try another --extractor, give a mask (-d NAME=PATH), or go on with --force'
+        f'the brain mask is refused: {". ".join(told)}; look at its picture in the report: exclude '
+        'the image if it shows no head or not the right way up, try another --extractor, give a '
+        'mask (-d NAME=PATH), or go on with --force'
     )

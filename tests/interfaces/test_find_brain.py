@@ -127,11 +127,35 @@ def test_a_refused_mask_comes_out_and_is_stopped_at_the_gate(find, guard, tmp_pa
     with pytest.raises(ValueError, match='refused') as stopped:
         BelieveMask(**gate).run(cwd=tmp_path)
     cause, _, remedy = str(stopped.value).partition('; ')
-    assert 'the volume is odd, very odd' in cause
+    assert cause == 'the brain mask is refused: the volume is odd, very odd'
     assert '--force' in remedy
     forced = BelieveMask(**gate, force=True).run(cwd=tmp_path).outputs
     assert forced.out_mask == outputs.out_mask
     assert forced.metadata == outputs.metadata
+
+
+def test_of_many_reasons_two_are_told(tmp_path):
+    checks = [
+        {'status': status, 'words': words}
+        for status, words in (
+            ('refused', 'It is small.'), ('accept', ''), ('doubtful', 'It is cut.'),
+            ('refused', 'It is rough.'), ('refused', 'It is turned.'),
+        )
+    ]  # fmt: skip
+    verdict = {
+        'mask_status': 'refused',
+        'mask_volume_ml': 9.0,
+        'mask_checks': checks,
+        'mask_reasons': [check['words'] for check in checks if check['words']],
+    }
+    path = tmp_path / 'verdict.json'
+    path.write_text(json.dumps(verdict))
+    assert verdicts.why_refused(path).partition(';')[0] == (
+        'the brain mask is refused: What was found does not look like a brain. It is small. '
+        'It is rough. 2 more doubts stand in the report'
+    )
+    path.write_text(json.dumps(verdict | {'mask_volume_ml': 0}))
+    assert verdicts.why_refused(path).startswith('no brain was found; ')
 
 
 def test_a_believed_mask_passes_with_what_belongs_to_it(find, guard, tmp_path):
