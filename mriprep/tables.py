@@ -165,7 +165,8 @@ def guard_html(verdict: Mapping[str, object]) -> str:
     status = str(verdict.get('mask_status'))
     reasons = verdict.get('mask_reasons')
     title = f'The mask is {VERDICTS.get(status, status)}'
-    told = _sentences(reasons, 'warning', title, '') or f'<p>{title}.</p>'
+    kind = 'bad' if status == 'refused' else 'warning'
+    told = _sentences(reasons, kind, title, '') or f'<p>{title}.</p>'
     checks = verdict.get('mask_checks')
     listed = list(checks) if isinstance(checks, Sequence) else []
     odd = [check for check in listed if check.get('status') != 'accept']
