@@ -19,7 +19,7 @@ from mriprep.metrics import mask_states, write_masks
 from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
 from mriprep.plan import SessionPlan, SubjectPlan
 from mriprep.prepare import Run, RunOptions, prepare, say
-from mriprep.settings import Resources, Settings, SettingsError, to_toml
+from mriprep.settings import GIVEN, Resources, Settings, SettingsError, to_toml
 
 if TYPE_CHECKING:
     from mriprep.engine import Timings, Workers
@@ -121,6 +121,8 @@ def compute(this: Run, todo: Sequence[SessionPlan]) -> list[Failure]:
         Progress(total_sessions=len(todo), session_of=SessionNames(todo)) as progress,
         contextlib.closing(Workers()) as workers,
     ):
+        if this.plugin is None:
+            load_ahead(this, todo, workers)
         timings = Timings(report=progress)
         for start in range(0, len(todo), size):
             batch = todo[start : start + size]
@@ -129,6 +131,30 @@ def compute(this: Run, todo: Sequence[SessionPlan]) -> list[Failure]:
             if failures and this.options.stop_on_first_crash:
                 break
     return failures
+
+
+def load_ahead(this: Run, todo: Sequence[SessionPlan], workers: Workers) -> None:
+    """Let a worker for each device load the network and the atlas, while the first image is read.
+
+    Not where work was begun before: the brains may have been found already.
+    """
+    from mriprep.extractors.loaded import load_options, warm
+    from mriprep.interfaces.brain import worker_key
+
+    extraction, resources = todo[0].extraction, this.resources
+    if extraction.first.name == GIVEN or any(this.work_dir.glob('mriprep_*_wf')):
+        return
+    lent = resources.uses_gpu and extraction.can_use_gpu
+    for device in resources.devices if lent else (resources.device,):
+        options = load_options(
+            extraction.first,
+            device,
+            augment=extraction.test_time_augmentation,
+            weights_dir=resources.weights_dir,
+            atlas=this.atlas,
+        )
+        key = worker_key(extraction.first.name, device)  # type: ignore[no-untyped-call]
+        workers.begin(warm, extraction.first.name, options, key=key)
 
 
 def _compute_batch(

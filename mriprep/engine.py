@@ -91,6 +91,15 @@ class Workers:
         self._pools.append(pool := self._make_pool())
         return self._start(pool, idle, task, args)
 
+    def begin(self, task: Callable[..., Any], *args: Any, key: str) -> None:
+        """Start a worker with something that serves later tasks with its key.
+
+        The first of these waits in this worker until it is done.
+        """
+        self._pools.append(pool := self._make_pool())
+        pool.submit(task, *args)
+        self._idle.setdefault(key, []).append(pool)
+
     def _make_pool(self) -> ProcessPoolExecutor:
         from mriprep.workers import start
 

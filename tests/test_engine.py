@@ -19,6 +19,7 @@ from nipype.pipeline import engine as pe
 from mriprep.crashes import cause_of
 from mriprep.engine import (
     Timings,
+    Workers,
     configure,
     execute,
     execution_config,
@@ -346,6 +347,18 @@ def test_nodes_with_one_network_share_a_process_when_they_run_in_turns(tmp_path)
     found = places(tmp_path, nodes)
     assert len({found[f'net{n}'] for n in range(5)}) == 1
     assert found['net0'] not in {found[f'plain{n}'] for n in range(5)}
+
+
+def test_what_a_worker_began_with_is_there_for_the_first_task_with_its_key(tmp_path):
+    workers = Workers(str(tmp_path))
+    try:
+        workers.begin(os.putenv, 'NOTHING', 'now', key='net')  # any task that takes its time
+        first = workers.submit(os.getpid, key='net').result(60)
+        assert workers.submit(os.getpid, key='net').result(60) == first
+        assert workers.submit(os.getpid).result(60) != first
+        assert len(workers._pools) == 2
+    finally:
+        workers.close()
 
 
 def lives(process):

@@ -9,11 +9,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mriprep.extractors import registry
+from mriprep.extractors.base import LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from mriprep.extractors.base import LoadOptions, Network
+    from mriprep.extractors.base import AtlasFiles, Facts, Network
 
 logger = logging.getLogger('nipype.interface')
 
@@ -35,14 +37,43 @@ def network(name: str, options: LoadOptions) -> Network:
         If the extractor is unknown or can't run here.
     """
     key = (name, options)
+    load_ahead(name, options)
+    _images[key] += 1
+    logger.info(_SERVES, name, _images[key], options.device)
+    return _networks[key]
+
+
+def load_ahead(name: str, options: LoadOptions) -> None:
+    """Load a network before there is an image for it; see `network`."""
+    key = (name, options)
     if key not in _networks:
         began = time.monotonic()
         _networks[key] = registry.get(name).load(options)
         seconds = time.monotonic() - began
         logger.info(_LOADED, name, options.device, seconds, len(_networks))
-    _images[key] += 1
-    logger.info(_SERVES, name, _images[key], options.device)
-    return _networks[key]
+
+
+def warm(name: str, options: LoadOptions) -> None:
+    """Load what the first image needs: the network, and the atlas that its mask is judged by."""
+    from mriprep.atlas import load_atlas
+
+    load_ahead(name, options)
+    if options.atlas is not None:
+        load_atlas(options.atlas)
+
+
+def load_options(
+    facts: Facts, device: str, *, augment: bool, weights_dir: Path | None, atlas: AtlasFiles
+) -> LoadOptions:
+    """Say what a network is loaded with; ``device`` as `mriprep.gpus.resolve_device` takes it."""
+    from mriprep.gpus import resolve_device
+
+    return LoadOptions(
+        device='cpu' if facts.gpu_memory_gb is None else resolve_device(device)[0],
+        test_time_augmentation=facts.augments and augment,
+        weights_dir=weights_dir,
+        atlas=atlas,
+    )
 
 
 def forget() -> None:

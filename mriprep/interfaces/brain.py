@@ -13,6 +13,11 @@ from nipype.interfaces.base import (
 )
 
 
+def worker_key(extractor, device):
+    """Name what a worker has loaded that serves an extractor on a device."""
+    return f'{extractor} on {device}'
+
+
 class _FindBrainInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='head, RAS axes')
     in_given = File(exists=True, desc='mask that the user has, for the extractor "given"')
@@ -53,7 +58,7 @@ class FindBrain(SimpleInterface):
     @property
     def worker_key(self):
         """What a worker must have loaded to be quick at this; see `mriprep.engine`."""
-        return f'{self.inputs.extractor} on {self.inputs.device}'
+        return worker_key(self.inputs.extractor, self.inputs.device)
 
     def _run_interface(self, runtime):
         from functools import partial
@@ -107,8 +112,8 @@ class FindBrain(SimpleInterface):
 
         from mriprep.extraction import Finder
         from mriprep.extractors import loaded, registry
-        from mriprep.extractors.base import BrainMap, LoadOptions, MapKind
-        from mriprep.gpus import resolve_device
+        from mriprep.extractors.base import BrainMap, MapKind
+        from mriprep.extractors.loaded import load_options
         from mriprep.images import load_given_mask
 
         if name == 'given':
@@ -116,10 +121,10 @@ class FindBrain(SimpleInterface):
             given = BrainMap(values=mask.astype(np.float32), device='cpu')
             return Finder(name=name, gives=MapKind.MASK, look=lambda volume: given)
         facts = registry.get(name).facts
-        device = 'cpu' if facts.gpu_memory_gb is None else resolve_device(self.inputs.device)[0]
-        options = LoadOptions(
-            device=device,
-            test_time_augmentation=facts.augments and self.inputs.test_time_augmentation,
+        options = load_options(
+            facts,
+            self.inputs.device,
+            augment=self.inputs.test_time_augmentation,
             weights_dir=self._weights_dir(),
             atlas=self._atlas(),
         )
