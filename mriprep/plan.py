@@ -354,7 +354,11 @@ def _estimate(plan: SessionPlan) -> Estimate:
                 i, j, k = item.template.output_grid(reference.zooms_mm).shape
                 megavoxels += i * j * k / 1e6
     return Estimate(
-        seconds=9 + 0.35 * native + 3 * len(plan.registrations) + 0.08 * megavoxels,
+        seconds=6
+        + plan.extraction.seconds
+        + 0.35 * native
+        + 3 * len(plan.registrations)
+        + 0.08 * megavoxels,
         memory_gb=max(1.1, plan.extraction.first.memory_gb) + 0.02 * native,
         disk_mb=1.5 * megavoxels,
     )

@@ -197,7 +197,11 @@ def choose_extraction(
             fetch_missing(brain, weights_dir, say=say)
         except WeightsError as exc:
             raise RefusalError(str(exc)) from exc
-    choose = partial(choose_here, will_fetch=options.dry_run and not options.offline)
+    choose = partial(
+        choose_here,
+        mem_gb=resources.mem_gb,
+        will_fetch=options.dry_run and not options.offline,
+    )
     found = choose(brain, resources.devices, weights_dir)
     fitting = _fitting(found, resources)
     if fitting.devices != resources.devices:

@@ -12,6 +12,7 @@ import yaml
 from plans import (
     EXTRACTION,
     VERSIONS,
+    facts,
     fake_template,
     image_record,
     make_inventory,
@@ -171,6 +172,17 @@ def test_the_price_grows_with_voxels_and_templates():
     assert large.estimate.disk_mb > small.estimate.disk_mb > plan_one('T1w').estimate.disk_mb
     fine = plan_one('A:res-native', zooms_mm=(0.5, 0.5, 0.5))
     assert fine.estimate.disk_mb > plan_one('A:res-native').estimate.disk_mb
+
+
+def test_the_price_knows_how_slow_an_extractor_is():
+    image = [image_record('sub-01/anat/sub-01_T1w.nii.gz')]
+
+    def seconds(**changes):
+        slow = replace(EXTRACTION, first=facts('slow', seconds=300, gpu_seconds=5), **changes)
+        (subject,) = plan_run(make_inventory(image), settings_for('T1w'), {}, {}, slow)
+        return subject.sessions[0].estimate.seconds
+
+    assert seconds() - seconds(on_gpu=True) == pytest.approx(295)
 
 
 @pytest.mark.parametrize('normalization', Normalization)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -80,6 +81,7 @@ def choose_here(
     devices: Sequence[str],
     weights_dir: Path | None = None,
     *,
+    mem_gb: float = math.inf,
     will_fetch: bool = False,
 ) -> Extraction:
     """Choose among what can run on this machine; see `mriprep.extractors.choice.choose`.
@@ -94,4 +96,4 @@ def choose_here(
         for extractor in to_fetch(settings, weights_dir):
             name = extractor.facts.name
             found[name] = replace(found[name], problem=None)
-    return choose(settings, found, devices)
+    return choose(settings, found, devices, mem_gb)

@@ -44,6 +44,8 @@ class Facts:
     ages_years: tuple[float, float]  # of the heads that it was made for
     memory_gb: float  # main memory for an image of 256 x 256 x 256 voxels, without a GPU
     gpu_memory_gb: float | None  # memory of the GPU; None: it can't use one
+    seconds: float = 5  # rough time of a head of 1 mm on two processors, for the forecast
+    gpu_seconds: float = 5  # and on a GPU
     gives: MapKind = MapKind.PROBABILITY
     augments: bool = False  # whether it can average over mirrored images
     from_template: bool = (

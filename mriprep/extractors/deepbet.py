@@ -54,6 +54,8 @@ class DeepBet:
         ages_years=(18, 100),
         memory_gb=1.8,
         gpu_memory_gb=3,
+        seconds=3,
+        gpu_seconds=1,
     )
 
     def problem(self, weights_dir: Path | None = None) -> str | None:

@@ -65,6 +65,8 @@ class HdBet:
         ages_years=(18, 100),
         memory_gb=4,
         gpu_memory_gb=4,
+        seconds=330,
+        gpu_seconds=5,
         augments=True,
     )
 

@@ -138,6 +138,8 @@ class SynthStrip:
         ages_years=(0, 100),
         memory_gb=8,
         gpu_memory_gb=8,
+        seconds=135,
+        gpu_seconds=5,
         gives=MapKind.MASK,
     )
 

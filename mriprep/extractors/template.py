@@ -45,6 +45,7 @@ class TemplateExtractor:
         ages_years=(4.5, 100),
         memory_gb=0.6,
         gpu_memory_gb=None,
+        seconds=2,
         gives=MapKind.MASK,
         from_template=True,
     )

@@ -91,7 +91,9 @@ def init_t1w_wf(
         settings,
         resources,
         registrations,
-        choose_here(settings.brain, resources.devices, resources.weights_dir),
+        choose_here(
+            settings.brain, resources.devices, resources.weights_dir, mem_gb=resources.mem_gb
+        ),
         embedded_atlas(cache or user_cache_path('mriprep') / 'templates'),
         person=person,
         name=name,

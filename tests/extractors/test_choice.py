@@ -83,3 +83,11 @@ def test_a_given_mask_has_the_extractor_as_its_second():
 def test_memory_is_that_of_the_hungrier_one():
     found = choose(BrainSettings(extractor='deepbet', second='hd-bet'), candidates(), CPU)
     assert found.memory_gb == 8
+
+
+@pytest.mark.parametrize(('mem_gb', 'second'), [(16, 'hd-bet'), (8, 'hd-bet'), (7, 'template')])
+def test_a_second_that_does_not_fit_into_memory_is_not_taken_unasked(mem_gb, second):
+    found = choose(BrainSettings(), candidates(synthstrip='no'), CPU, mem_gb)
+    assert found.second.name == second
+    asked = choose(BrainSettings(second='hd-bet'), candidates(), CPU, mem_gb)
+    assert asked.second.name == 'hd-bet'
