@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,10 @@ import pytest
 from mriprep.phantom import Scan, load_head, make_phantom, write_bids
 from mriprep.settings import EMBEDDED_SPACE
 from mriprep.templates import find_template
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that starts tests in the background lets them, and all they start, ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
