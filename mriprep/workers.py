@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 
 from mriprep.logs import LOG_VARIABLE, log_to
@@ -14,6 +15,8 @@ def start(folder: str, environment: Mapping[str, str]) -> None:
     The server that workers are forked from may have been started earlier, with others. Nipype's
     messages go to the run's log file instead of the terminal.
     """
+    # Ctrl-C at a terminal reaches every process: the main one ends the others, without tracebacks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

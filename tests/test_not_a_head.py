@@ -176,7 +176,7 @@ def test_what_an_extractor_takes_for_a_brain_is_refused(name, guarded, tmp_path)
     assert status is Status.REFUSED
     assert words is not None
     assert 'the brain mask is refused' in words
-    assert 'exclude the image if it is no head' in words
+    assert 'exclude the image if it shows no head' in words
 
 
 def lying(image: Image) -> Image:
