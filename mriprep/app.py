@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mriprep.folders import RefusalError, forbid_full_disk, open_output
-from mriprep.metrics import mask_states, write_masks
+from mriprep.metrics import mask_states, read_metrics, write_masks
 from mriprep.outcome import Failure, failure_of, planned_failures, write_failures, write_timings
 from mriprep.plan import SessionPlan, SubjectPlan
 from mriprep.prepare import Run, RunOptions, prepare, say
@@ -279,7 +279,8 @@ def start_logs(this: Run) -> None:
 
 def _conclude(this: Run, failures: Sequence[Failure]) -> int:
     write_failures(this.log_dir / 'failures.tsv', failures)
-    write_masks(this.log_dir / 'masks.tsv', this.out_dir, this.sessions)
+    measured = [(session, read_metrics(this.out_dir, session)) for session in this.sessions]
+    write_masks(this.log_dir / 'masks.tsv', measured)
     for network, (loads, images) in _loads(this).items():
         logger.info('networks: %s was loaded %d times for %d images', network, loads, images)
     names = {(failure.subject, failure.session) for failure in failures}
@@ -288,9 +289,7 @@ def _conclude(this: Run, failures: Sequence[Failure]) -> int:
         logger.error('failed: %s', failure.line)
     done = sum(1 for session in this.sessions if (session.subject, session.session) not in names)
     say(f'{done} done, {len(names)} failed; see {this.out_dir.name}/sub-*.html')
-    doubtful = [
-        name for name, status in mask_states(this.out_dir, this.sessions) if status == 'doubtful'
-    ]
+    doubtful = [name for name, status in mask_states(measured) if status == 'doubtful']
     if doubtful:
         listed = ', '.join(doubtful[:10]) + (', ...' if len(doubtful) > 10 else '')
         say(f'{len(doubtful)} brain masks are doubtful, look at them: {listed}')

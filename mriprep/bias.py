@@ -18,6 +18,8 @@ from mriprep.masks import bounding_box
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LARGEST_LOG_FIELD = 1.6  # a factor of 5; coils stay far below
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
@@ -125,6 +127,40 @@ def spread(
         )
         out = np.moveaxis(np.tensordot(weights, out, (1, axis)), 0, axis)
     return np.ascontiguousarray(out)
+
+
+def take_out(
+    volume: NDArray[np.floating],
+    samples: NDArray[np.floating],
+    lattice: Lattice,
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Divide a volume by a bias field that is known on a lattice.
+
+    Parameters
+    ----------
+    volume : (I, J, K) float array
+        Arbitrary units.
+    samples : (i, j, k) float array
+        The field on the lattice, positive.
+    lattice
+        Where the samples lie.
+    mask : (I, J, K) bool array
+        Where the field was fitted.
+
+    Returns
+    -------
+    (I, J, K) float32 array
+        As bright inside the mask as before: the mean logarithm of the field is zero there.
+    """
+    field = spread(np.log(samples), lattice, volume.shape)
+    # brightness as a whole is not bias
+    field -= field[mask].mean()
+    # outside the mask nothing holds the field
+    np.clip(field, -_LARGEST_LOG_FIELD, _LARGEST_LOG_FIELD, out=field)
+    np.exp(-field, out=field)
+    field *= volume
+    return field
 
 
 def _spline_weights(start: int, step: int, count: int, size: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mriprep.criteria import RANK
 from mriprep.extractors.base import BrainMap, MapKind, NoBrainError
 from mriprep.guard import Check, Status, Verdict
 from mriprep.masks import Pieces, clean_brain
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 # different ways stay below 0.9.
 _AGREE = 0.90
 _DISAGREE = 0.80
-_ORDER = (Status.ACCEPT, Status.DOUBTFUL, Status.REFUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ def _rank(attempt: Attempt) -> tuple[bool, int, int, int]:
     states = [check.status for check in attempt.verdict.checks]
     return (
         not attempt.mask.any(),
-        _ORDER.index(attempt.verdict.status),
+        RANK[attempt.verdict.status],
         states.count(Status.REFUSED),
         states.count(Status.DOUBTFUL),
     )
@@ -239,5 +239,5 @@ def _compared(best: Attempt, rival: Attempt, agreement: float) -> Verdict:
 
 def _with(verdict: Verdict, check: Check) -> Verdict:
     """Add a check, which may make a verdict worse and never better."""
-    worst = max(verdict.status, check.status, key=_ORDER.index)
+    worst = max(verdict.status, check.status, key=lambda status: RANK[status])
     return replace(verdict, status=worst, checks=(*verdict.checks, check))

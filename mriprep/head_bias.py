@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SAMPLE_MM = 8.0
-_LARGEST_LOG_FIELD = 1.6  # a factor of 5; coils stay far below
 
 
 def even_head(
@@ -46,7 +45,7 @@ def even_head(
     import nibabel as nb
     import numpy as np
 
-    from mriprep.bias import lattice_around, spread
+    from mriprep.bias import lattice_around, take_out
     from mriprep.images import write_image
     from mriprep.intensity import otsu_threshold
 
@@ -60,11 +59,7 @@ def even_head(
         write_image(head[lattice.slices], grid, names['mask'], dtype='uint8', space_code=1)
         _run_n4(names, n_threads)
         samples = np.asarray(nb.load(names['field']).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
-    field = spread(np.log(np.maximum(samples, 1e-6)), lattice, volume.shape)
-    field -= field[head].mean()
-    np.clip(field, -_LARGEST_LOG_FIELD, _LARGEST_LOG_FIELD, out=field)
-    out: NDArray[np.float32] = (volume * np.exp(-field)).astype(np.float32)
-    return out
+    return take_out(volume, np.maximum(samples, 1e-6), lattice, head)
 
 
 def _run_n4(names: dict[str, Path], n_threads: int) -> None:

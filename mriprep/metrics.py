@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mriprep.naming import Output
@@ -14,6 +14,9 @@ _COLUMNS = (
     'participant_id', 'session_id', 'mask_status', 'mask_extractor', 'mask_volume_ml',
     'mask_compared_with', 'mask_agreement_dice', 'mask_reasons',
 )  # fmt: skip
+
+# sessions, each with what `read_metrics` gives
+Measured = Sequence[tuple[SessionPlan, Mapping[str, object]]]
 
 
 def read_metrics(out_dir: Path, session: SessionPlan) -> dict[str, object]:
@@ -28,20 +31,17 @@ def read_metrics(out_dir: Path, session: SessionPlan) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def mask_states(
-    out_dir: Path, sessions: Iterable[SessionPlan]
-) -> Iterator[tuple[str, str | None]]:
+def mask_states(measured: Measured) -> Iterator[tuple[str, str | None]]:
     """Yield each session's name, and what the guard says of its mask; None if it is not known."""
-    for session in sessions:
-        status = read_metrics(out_dir, session).get('mask_status')
+    for session, metrics in measured:
+        status = metrics.get('mask_status')
         yield session.name, status if isinstance(status, str) else None
 
 
-def write_masks(path: Path, out_dir: Path, sessions: Iterable[SessionPlan]) -> None:
+def write_masks(path: Path, measured: Measured) -> None:
     """Write ``masks.tsv``: one row a session, what the guard says of its mask and why."""
     rows = []
-    for session in sessions:
-        metrics = read_metrics(out_dir, session)
+    for session, metrics in measured:
         reasons = metrics.get('mask_reasons')
         told = ' | '.join(map(str, reasons)) if isinstance(reasons, list) else ''
         row = {key: metrics.get(key) for key in _COLUMNS} | {

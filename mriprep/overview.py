@@ -130,18 +130,19 @@ def write_report(
     from mriprep.prose import methods_bibliography, methods_text
     from mriprep.report import SessionRecord, write_subject_report
 
+    measured = [(session, read_metrics(out_dir, session)) for session in plan.sessions]
     sessions = [
         SessionRecord(
             session=session.session,
-            summary=session_summary(session) | mask_summary(out_dir, session),
+            summary=session_summary(session) | mask_summary(metrics),
             steps=session.steps,
             spaces=[registration.label for registration in session.registrations],
         )
-        for session in plan.sessions
+        for session, metrics in measured
     ]
     issues = [issue for session in plan.sessions for issue in session.issues]
     issues += [issue for session in plan.sessions for issue in header_warnings(out_dir, session)]
-    issues += [issue for session in plan.sessions for issue in mask_doubts(out_dir, session)]
+    issues += [issue for each in measured for issue in mask_doubts(*each)]
     errors: list[Issue | str] = [
         *(_as_issue(failure) for failure in failures),
         *issues,
@@ -183,9 +184,8 @@ def header_warnings(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
         )
 
 
-def mask_doubts(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
+def mask_doubts(session: SessionPlan, metrics: Mapping[str, object]) -> Iterator[Issue]:
     """Tell that the guard doubts a mask; a refused one is a failure and told as such."""
-    metrics = read_metrics(out_dir, session)
     if metrics.get('mask_status') == 'doubtful':
         reasons = metrics.get('mask_reasons')
         told = ' '.join(map(str, reasons)) if isinstance(reasons, list) else ''
@@ -199,9 +199,8 @@ def mask_doubts(out_dir: Path, session: SessionPlan) -> Iterator[Issue]:
         )
 
 
-def mask_summary(out_dir: Path, session: SessionPlan) -> dict[str, object]:
+def mask_summary(metrics: Mapping[str, object]) -> dict[str, object]:
     """Say what found the brain and whether the mask is believed."""
-    metrics = read_metrics(out_dir, session)
     if not metrics:
         return {}
     status = VERDICTS.get(str(metrics.get('mask_status')), '')

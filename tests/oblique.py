@@ -20,3 +20,13 @@ def ball(shape, centre, radius):
     """Make a mask: voxels within ``radius`` voxels of ``centre``."""
     distance = np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))
     return (distance**2).sum(0) <= radius**2
+
+
+def turned_affine(*zooms):
+    """Affine with these zooms (mm), turned about an axis that is none of the grid's."""
+    turn = np.linalg.qr(np.array([[1, 0.2, -0.1], [-0.2, 1, 0.3], [0.15, -0.3, 1]]))[0]
+    turn *= np.sign(np.diag(turn))
+    affine = np.eye(4)
+    affine[:3, :3] = turn * zooms
+    affine[:3, 3] = -20, 10, 5
+    return affine

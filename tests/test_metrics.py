@@ -28,7 +28,8 @@ def test_one_row_a_session_with_its_reasons(tmp_path):
     known = plan_one('T1w', image='sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz')
     unknown = plan_one('T1w', image='sub-02/anat/sub-02_T1w.nii.gz')
     put(tmp_path, known, json.dumps(RECORD))
-    write_masks(tmp_path / 'masks.tsv', tmp_path, [known, unknown])
+    measured = [(plan, read_metrics(tmp_path, plan)) for plan in (known, unknown)]
+    write_masks(tmp_path / 'masks.tsv', measured)
     head, first, second = (
         line.split('\t') for line in (tmp_path / 'masks.tsv').read_text().splitlines()
     )
@@ -38,7 +39,7 @@ def test_one_row_a_session_with_its_reasons(tmp_path):
     assert row['mask_reasons'] == 'It bulges. | Its edge is off.'
     assert row['mask_compared_with'] == 'n/a'
     assert second[:3] == ['sub-02', 'n/a', 'n/a']
-    states = dict(mask_states(tmp_path, [known, unknown]))
+    states = dict(mask_states(measured))
     assert states == {'sub-01 ses-a': 'doubtful', 'sub-02': None}
 
 

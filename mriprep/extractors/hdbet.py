@@ -41,7 +41,6 @@ WEIGHTS = Weights(
     url='https://zenodo.org/records/14445620/files/release_v1.5.0.zip?download=1',
     files=('dataset.json', 'plans.json', 'fold_all/checkpoint_final.pth'),
     archive=True,
-    elsewhere=own_folders(),
     licence=LICENCE,
 )
 

@@ -76,12 +76,6 @@ def load_options(
     )
 
 
-def forget() -> None:
-    """Let go of every network."""
-    _networks.clear()
-    _images.clear()
-
-
 def count_loads(log: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Count in a run's log how often each network was loaded, and how many images it served.
 

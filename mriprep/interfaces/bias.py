@@ -12,8 +12,6 @@ from nipype.interfaces.base import (
     traits,
 )
 
-_LARGEST_LOG_FIELD = 1.6  # a factor of 5; coils stay far below
-
 
 class _SampleInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='whole head')
@@ -68,21 +66,15 @@ class CorrectBias(SimpleInterface):
     def _run_interface(self, runtime):
         import numpy as np
 
-        from mriprep.bias import lattice_around, spread
+        from mriprep.bias import lattice_around, take_out
         from mriprep.images import load, load_mask_on, write_like
 
         image = load(self.inputs.in_file)
         mask = load_mask_on(image, self.inputs.in_mask)
         lattice = lattice_around(mask, image.header.get_zooms()[:3], self.inputs.voxel_mm)
         samples = load(self.inputs.in_field).get_fdata(dtype=np.float32)
-        field = spread(np.log(samples), lattice, image.shape)
-        # brightness as a whole is not bias: the mean inside the brain stays
-        field -= field[mask].mean()
-        # outside the brain nothing holds the field
-        np.clip(field, -_LARGEST_LOG_FIELD, _LARGEST_LOG_FIELD, out=field)
-        np.exp(-field, out=field)
-        field *= np.asanyarray(image.dataobj)
+        corrected = take_out(np.asanyarray(image.dataobj), samples, lattice, mask)
         out_file = Path(runtime.cwd) / 'corrected.nii'
-        write_like(image, field, out_file)
+        write_like(image, corrected, out_file)
         self._results['out_file'] = str(out_file)
         return runtime

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_nnunet
 import torch
+from oblique import turned_affine
 
 from mriprep.extractors import devices, nnunet
 from mriprep.extractors.base import ExtractorError, LoadOptions, NoBrainError
@@ -30,16 +31,6 @@ def load(folder, options=LoadOptions(), **kwargs):  # noqa: B008 - frozen
 def _one_thread():
     with devices.torch_threads(1):
         yield
-
-
-def oblique(*zooms):
-    """Affine with these zooms (mm), turned about an axis that is none of the grid's."""
-    turn = np.linalg.qr(np.array([[1, 0.2, -0.1], [-0.2, 1, 0.3], [0.15, -0.3, 1]]))[0]
-    turn *= np.sign(np.diag(turn))
-    affine = np.eye(4)
-    affine[:3, :3] = turn * zooms
-    affine[:3, 3] = -20, 10, 5
-    return affine
 
 
 @pytest.fixture
@@ -83,7 +74,7 @@ def gpu(monkeypatch, tiles):
 def test_a_box_is_found_where_it_is_on_an_anisotropic_oblique_grid(tmp_path):
     volume, truth = tiny_nnunet.box(SHAPE, LOW, HIGH)
     folder = tiny_nnunet.write_folder(tmp_path, known={}, spacing=(1.2, 1.1, 0.9))
-    found = load(folder)(volume, oblique(1.0, 1.3, 2.5), n_threads=1)
+    found = load(folder)(volume, turned_affine(1.0, 1.3, 2.5), n_threads=1)
     inside = found.values > 0.5
     assert 2 * (inside & truth).sum() / (inside.sum() + truth.sum()) > 0.95
     np.testing.assert_allclose(np.argwhere(inside).mean(0), np.argwhere(truth).mean(0), atol=0.2)
@@ -115,14 +106,14 @@ def test_axes_and_spacings_go_together(tmp_path, transpose, axis, moved):
     folder = tiny_nnunet.write_folder(
         tmp_path, known={'shift': shift}, spacing=spacing, transpose=transpose
     )
-    found = load(folder)(volume, oblique(*zooms), n_threads=1)
+    found = load(folder)(volume, turned_affine(*zooms), n_threads=1)
     np.testing.assert_array_equal(found.values > 0.5, np.roll(truth, 2, axis=moved))
 
 
 def test_a_coarser_network_moves_the_box_by_its_own_millimetres(tmp_path):
     volume, truth = tiny_nnunet.box((20, 20, 40), (4, 5, 8), (14, 15, 20))
     folder = tiny_nnunet.write_folder(tmp_path, known={'shift': (1, 0, 0)}, spacing=(4, 1, 1))
-    found = load(folder)(volume, oblique(1, 1, 2), n_threads=1)
+    found = load(folder)(volume, turned_affine(1, 1, 2), n_threads=1)
     moved = np.argwhere(found.values > 0.5).mean(0) - np.argwhere(truth).mean(0)
     np.testing.assert_allclose(moved, [0, 0, 4], atol=0.6)  # 2 x 4 mm are 4 voxels of 2 mm
 
@@ -138,7 +129,7 @@ def test_probabilities_are_those_of_nnunets_own_prediction(tmp_path, mirror):
     network = load(folder, LoadOptions(test_time_augmentation=mirror))
     for weights in network._predictor.list_of_parameters:  # random answers, but further apart
         weights['decoder.seg_layers.0.weight'] *= 20
-    found = network(volume, oblique(1.3, 1.1, 2.5), n_threads=1)
+    found = network(volume, turned_affine(1.3, 1.1, 2.5), n_threads=1)
     own = nnUNetPredictor(use_mirroring=mirror, device=torch.device('cpu'), allow_tqdm=False)
     own.initialize_from_trained_model_folder(str(folder), ('all',))
     own.list_of_parameters = network._predictor.list_of_parameters

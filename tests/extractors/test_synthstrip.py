@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from oblique import turned_affine
 
 from mriprep.extractors import devices, synthstrip
 from mriprep.extractors.base import ExtractorError, LoadOptions, MapKind, NoBrainError
@@ -42,15 +43,6 @@ class Bright(torch.nn.Module):
         return torch.roll((0.6 - image) * 10 + 1, self.by, dims=2 + self.axis)
 
 
-def oblique(*zooms):
-    turn = np.linalg.qr(np.array([[1, 0.2, -0.1], [-0.2, 1, 0.3], [0.15, -0.3, 1]]))[0]
-    turn *= np.sign(np.diag(turn))
-    affine = np.eye(4)
-    affine[:3, :3] = turn * zooms
-    affine[:3, 3] = -20, 10, 5
-    return affine
-
-
 def head():
     """Image of a dim head that fills the grid, a bright box in it; and where the box is."""
     inside = np.zeros(SHAPE, bool)
@@ -61,7 +53,7 @@ def head():
 @pytest.mark.parametrize('zooms', [(1, 1, 1), ZOOMS])
 def test_a_box_comes_back_where_it_was(small_field, zooms):
     volume, inside = head()
-    found = SynthStripNetwork(Bright(), 'cpu')(volume, oblique(*zooms), n_threads=1)
+    found = SynthStripNetwork(Bright(), 'cpu')(volume, turned_affine(*zooms), n_threads=1)
     assert found.values.dtype == np.float32
     assert found.values.shape == SHAPE
     assert set(np.unique(found.values)) == {0, 1}
@@ -81,15 +73,15 @@ def test_a_box_comes_back_where_it_was(small_field, zooms):
 )
 def test_axes_lead_to_the_left_down_and_forward(small_field, axis, image_axis, sign):
     volume, inside = head()
-    plain = SynthStripNetwork(Bright(), 'cpu')(volume, oblique(*ZOOMS), n_threads=1)
-    moved = SynthStripNetwork(Bright(axis, 3), 'cpu')(volume, oblique(*ZOOMS), n_threads=1)
+    plain = SynthStripNetwork(Bright(), 'cpu')(volume, turned_affine(*ZOOMS), n_threads=1)
+    moved = SynthStripNetwork(Bright(axis, 3), 'cpu')(volume, turned_affine(*ZOOMS), n_threads=1)
     step = np.argwhere(moved.values == 1).mean(0) - np.argwhere(plain.values == 1).mean(0)
     expected = np.zeros(3)
     expected[image_axis] = sign * 3 / ZOOMS[image_axis]
     np.testing.assert_allclose(step, expected, atol=0.4)
     # exactly so on a grid of 1 mm
     network = SynthStripNetwork(Bright(axis, 3), 'cpu')
-    found = network(volume, oblique(1, 1, 1), n_threads=1)
+    found = network(volume, turned_affine(1, 1, 1), n_threads=1)
     np.testing.assert_array_equal(found.values == 1, np.roll(inside, sign * 3, axis=image_axis))
 
 
@@ -116,7 +108,7 @@ def test_intensities_reach_the_network_between_0_and_1(small_field):
 )
 def test_the_field_covers_the_image_in_multiples_of_64(shape, zooms, expected):
     volume = np.ones(shape, np.float32)
-    field = field_of(volume, oblique(*zooms))
+    field = field_of(volume, turned_affine(*zooms))
     assert field.shape == expected
     middle = field.matrix @ ((np.array(expected) - 1) / 2) + field.offset
     assert (np.abs(middle - (np.array(shape) - 1) / 2) * zooms <= 0.5 + 1e-6).all()
