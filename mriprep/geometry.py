@@ -1,10 +1,11 @@
-"""Where voxels lie: the audit of NIfTI headers, and reordering to RAS without interpolation."""
+"""Voxels brought to RAS order without interpolation, and the proof that nothing moved."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from mriprep.audit import GeometryError, HeaderAudit, HeaderFacts, audit_header, orientation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,43 +13,10 @@ if TYPE_CHECKING:
 
     _Scalar = TypeVar('_Scalar', bound=np.generic)
 
-_AGREEMENT_MM = 0.1  # between corners of the box under two affines
-_SHEAR_LIMIT_MM = 2.0  # by which removing shear may move a corner
-_ZOOM_AGREEMENT = 0.01  # relative
-_OBLIQUE_DEGREES = 0.1
-_UNIT_MM = {'mm': 1.0, 'meter': 1000.0, 'micron': 0.001, 'unknown': 1.0}
-_VOXEL_LIMITS_MM = (0.05, 30.0)
-_NO_SPACE = (
-    'convert the scan again from DICOM, or set the qform and sform if the orientation is known'
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeaderFacts:
-    """What a NIfTI header states."""
-
-    shape: tuple[int, ...]
-    zooms: tuple[float, ...]  # of the spatial axes, in `unit`
-    qform: NDArray[np.floating] | None  # (4, 4) voxels to `unit`; None: can't be decoded
-    qform_code: int
-    sform: NDArray[np.floating] | None
-    sform_code: int
-    dtype: str = 'float32'
-    slope: float = 1.0
-    intercept: float = 0.0
-    unit: str = 'mm'  # 'mm', 'meter', 'micron' or 'unknown'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class HeaderAudit:
-    """What was found in a header, and what is made of it; all in words but the affine."""
-
-    affine: NDArray[np.float64] | None  # (4, 4) voxels to mm, no shear; None when refused
-    source: str | None = None  # 'sform' or 'qform': where the affine comes from
-    found: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    refusal: str | None = None  # what is wrong; what to do
+_LARGEST, _SMALLEST = 1e12, 1e-12  # brightest voxel; squares and their sums must fit float32
+_MOST_TOO_LARGE = 1e-3  # share of voxels
+_CANDIDATES, _WITNESSES = 6000, 300  # voxels
+_INDEX_TOLERANCE = 0.05  # voxels: float32 headers round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,72 +26,6 @@ class Conformed:
     volume: NDArray[np.float32]  # (I, J, K), finite, not constant
     affine: NDArray[np.float64]  # (4, 4) voxels to mm, no shear
     audit: HeaderAudit
-
-
-class GeometryError(ValueError):
-    """A scan that can't be used; the message says what is wrong and what to do."""
-
-
-@dataclass(slots=True)
-class _Notes:
-    """Words gathered during one audit."""
-
-    found: list[str] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-def audit_header(facts: HeaderFacts) -> HeaderAudit:
-    """Decide which affine of a NIfTI header is believed.
-
-    Rules, in their order:
-
-    1. The image is 3D, or 4D with a single volume (squeezed); anything else is refused, and so
-       are voxel sizes that are zero, negative or not finite.
-    2. Lengths in metres or micrometres are converted to mm; an unknown unit is taken for mm.
-       A unit that would make voxels outside 0.05 to 30 mm is taken for mm, with a warning.
-    3. A form counts if its code is above 0, its numbers are finite and it is invertible.
-    4. Neither form counts: refused. Nothing else tells left from right.
-    5. Both count and one is left-handed, the other right-handed: refused, for the same reason.
-    6. The sform wins. If it disagrees with the qform by more than 0.1 mm at a corner of the box,
-       this is a warning.
-    7. An sform with shear (more than 0.1 mm at a corner) is no rigid pose of the grid, and
-       neither the qform nor ITK can hold it: the qform is used if it counts, with a warning.
-       Otherwise the nearest affine without shear is, with a warning; beyond 2 mm it is refused.
-    8. Voxel sizes that disagree by over 1 % with the affine are a warning; the affine wins.
-
-    Parameters
-    ----------
-    facts : HeaderFacts
-        Content of the header.
-
-    Returns
-    -------
-    HeaderAudit
-        With `HeaderAudit.refusal` set, and no affine, when the image can't be used.
-    """
-    notes = _Notes()
-    try:
-        scale = _check_grid(facts, notes)
-        source, affine = _choose_affine(facts, scale, notes)
-        affine = _without_shear(affine, facts.shape, notes)
-    except GeometryError as error:
-        refusal = str(error)
-        return HeaderAudit(
-            affine=None,
-            found=tuple(notes.found),
-            warnings=tuple(notes.warnings),
-            refusal=refusal,
-        )
-    _check_zooms(affine, facts, scale, notes)
-    _describe_values(facts, notes)
-    return HeaderAudit(
-        affine=affine,
-        source=source,
-        found=tuple(notes.found),
-        changes=tuple(notes.changes),
-        warnings=tuple(notes.warnings),
-    )
 
 
 def conform(volume: NDArray[np.generic], facts: HeaderFacts) -> Conformed:
@@ -139,27 +41,40 @@ def conform(volume: NDArray[np.generic], facts: HeaderFacts) -> Conformed:
     Returns
     -------
     Conformed
-        Its audit tells what was found and changed. NaN and infinities became 0.
+        Its audit tells what was found and changed. NaN and infinities became 0, and so did values
+        beyond 1e12, whose squares float32 can't sum up.
 
     Raises
     ------
     GeometryError
-        If `audit_header` refuses the header, or all voxels hold one value.
+        If `audit_header` refuses the header, all voxels hold one value, more than one voxel of a
+        thousand is beyond 1e12, or none is beyond 1e-12.
     """
     audit = audit_header(facts)
     if audit.affine is None:
         raise GeometryError(audit.refusal)
-    values, n_lost = finite(volume.reshape(volume.shape[:3]))
+    values, n_lost, n_large = _computable(volume.reshape(volume.shape[:3]))
     changes, warnings = list(audit.changes), list(audit.warnings)
+    peak = max(-float(values.min()), float(values.max()))
+    scaled = f' after a slope of {facts.slope:g}' if facts.slope != 1 else ''
+    remedy = 'correct the slope in the header, or convert the scan again from DICOM'
+    if n_large > _MOST_TOO_LARGE * values.size:
+        raise GeometryError(
+            f'{_share(n_large, values.size)} hold values beyond {_LARGEST:.0e}{scaled}; {remedy}'
+        )
+    if n_large:
+        warnings.append(f'{_share(n_large, values.size)} held values beyond {_LARGEST:.0e}')
+        changes.append(f'voxels beyond {_LARGEST:.0e} were set to 0')
     if n_lost:
-        share = 100 * n_lost / values.size
-        warnings.append(f'{n_lost} voxels ({share:.2g} %) were NaN or infinite')
+        warnings.append(f'{_share(n_lost, values.size)} were NaN or infinite')
         changes.append('NaN and infinite voxels were set to 0')
     if (low := values.min()) == values.max():
         raise GeometryError(
             f'all voxels hold the same value ({low:g}), so there is no image in the file; '
             'copy the file again or convert it again from DICOM'
         )
+    if peak < _SMALLEST:
+        raise GeometryError(f'the largest value is only {peak:.1e}{scaled}; {remedy}')
     before = orientation(audit.affine)
     ras, affine = to_ras(values, audit.affine)
     if before != 'RAS':
@@ -171,12 +86,38 @@ def conform(volume: NDArray[np.generic], facts: HeaderFacts) -> Conformed:
     )
 
 
-def orientation(affine: NDArray[np.floating]) -> str:
-    """Letters of the directions that the voxel axes point to, such as ``'LPS'``."""
-    from nibabel import orientations
+def finite(volume: NDArray[np.generic]) -> tuple[NDArray[np.float32], int]:
+    """Convert to float32 and put 0 in place of NaN and infinities; also how many there were."""
+    import numpy as np
 
-    codes: Any = orientations.aff2axcodes
-    return ''.join(codes(affine))
+    with np.errstate(over='ignore'):
+        values = np.asarray(volume, dtype=np.float32)
+    good = np.isfinite(values)
+    n_bad = int(good.size - np.count_nonzero(good))
+    return (np.where(good, values, np.float32(0)) if n_bad else values), n_bad
+
+
+def _computable(volume: NDArray[np.generic]) -> tuple[NDArray[np.float32], int, int]:
+    """Put 0 in place of what can't be computed with: NaN and infinities, and what is too large.
+
+    Returns
+    -------
+    values : float32 array
+    n_lost : int
+        Voxels that were NaN or infinite.
+    n_large : int
+        Voxels that were finite, but too large.
+    """
+    import numpy as np
+
+    values, n_bad = finite(volume)
+    n_lost = n_bad and int(np.count_nonzero(~np.isfinite(volume)))
+    n_large = n_bad - n_lost
+    if max(-values.min(), values.max()) > _LARGEST:
+        large = np.abs(values) > _LARGEST
+        n_large += int(np.count_nonzero(large))
+        values = np.where(large, np.float32(0), values)
+    return values, n_lost, n_large
 
 
 def to_ras(
@@ -205,182 +146,70 @@ def to_ras(
     return nib.apply_orientation(volume, order), affine @ nib.inv_ornt_aff(order, volume.shape)
 
 
-def finite(volume: NDArray[np.generic]) -> tuple[NDArray[np.float32], int]:
-    """Convert to float32 and put 0 in place of NaN and infinities; also how many there were."""
-    import numpy as np
-
-    with np.errstate(over='ignore'):
-        values = np.asarray(volume, dtype=np.float32)
-    good = np.isfinite(values)
-    n_lost = int(good.size - np.count_nonzero(good))
-    return (np.where(good, values, np.float32(0)) if n_lost else values), n_lost
-
-
-def _check_grid(facts: HeaderFacts, notes: _Notes) -> float:
-    """Refuse what is not one 3D scan; return the factor from header units to mm."""
-    shape = ' x '.join(map(str, facts.shape))
-    again = 'convert the scan again from DICOM'
-    if any(n < 1 for n in facts.shape):
-        raise GeometryError(f'the image is empty ({shape} voxels); {again}')
-    if math.prod(facts.shape[3:]) > 1:
-        raise GeometryError(
-            f'a series of volumes ({shape}), not one 3D scan; leave one volume in the file'
-        )
-    if len(facts.shape) < 3 or min(facts.shape[:3]) == 1:
-        raise GeometryError(f'a 2D image ({shape}), not a 3D scan; give a 3D scan')
-    if not all(math.isfinite(zoom) and zoom > 0 for zoom in facts.zooms):
-        sizes = ' x '.join(f'{zoom:g}' for zoom in facts.zooms)
-        raise GeometryError(f'voxels of {sizes} mm can not be right; {again}')
-    scale = _UNIT_MM.get(facts.unit, 1.0)
-    low, high = _VOXEL_LIMITS_MM
-    if scale != 1 and not all(low <= zoom * scale <= high for zoom in facts.zooms):
-        notes.warnings.append(f'unit "{facts.unit}" can not be right: lengths were taken for mm')
-        scale = 1.0
-    sizes = ' x '.join(f'{zoom * scale:.3g}' for zoom in facts.zooms)
-    notes.found.append(f'{shape} voxels of {sizes} mm')
-    if len(facts.shape) > 3:
-        notes.changes.append('the fourth dimension, of a single volume, was removed')
-    if facts.unit == 'unknown':
-        notes.found.append('no unit of length: mm assumed')
-    elif scale != 1:
-        notes.changes.append(f'lengths were converted from {facts.unit} to mm')
-    return scale
-
-
-def _choose_affine(
-    facts: HeaderFacts, scale: float, notes: _Notes
-) -> tuple[str, NDArray[np.float64]]:
-    """Apply rules 3 to 7 of `audit_header`, but for the removal of shear."""
-    qform = _form('qform', facts.qform, facts.qform_code, scale, notes)
-    sform = _form('sform', facts.sform, facts.sform_code, scale, notes)
-    if qform is None and sform is None:
-        raise GeometryError(
-            'neither qform nor sform says where the voxels lie, so left and right are unknown; '
-            + _NO_SPACE
-        )
-    if sform is None or qform is None:
-        source, affine = ('qform', qform) if sform is None else ('sform', sform)
-        assert affine is not None
-        return source, affine
-    if _determinant(qform) * _determinant(sform) < 0:
-        raise GeometryError(
-            'qform and sform mirror each other (one is left-handed, the other right-handed), '
-            f'so left and right are unknown; {_NO_SPACE}'
-        )
-    if (sheared := _corner_shift(sform, _rigid(sform, facts.shape), facts.shape)) > _AGREEMENT_MM:
-        notes.warnings.append(
-            f'the sform has shear ({sheared:.2f} mm at a corner), so the qform was used'
-        )
-        return 'qform', qform
-    if (apart := _corner_shift(qform, sform, facts.shape)) > _AGREEMENT_MM:
-        notes.warnings.append(
-            f'qform and sform disagree by {apart:.2f} mm at a corner and '
-            f'{_angle_between(qform, sform):.2f} degrees: the sform was used'
-        )
-        notes.changes.append('the qform was set to the sform')
-    return 'sform', sform
-
-
-def _form(
-    name: str, matrix: NDArray[np.floating] | None, code: int, scale: float, notes: _Notes
-) -> NDArray[np.float64] | None:
-    """Affine in mm of a form that counts, otherwise None."""
-    import numpy as np
-
-    if code <= 0:
-        notes.found.append(f'no {name} (code {code})')
-        return None
-    notes.found.append(f'{name} with code {code}')
-    if matrix is None or not np.isfinite(matrix).all() or not _determinant(matrix):
-        notes.warnings.append(f'the {name} is damaged and was not used')
-        return None
-    affine = np.array(matrix, dtype=np.float64)
-    affine[:3] *= scale
-    return affine
-
-
-def _without_shear(
-    affine: NDArray[np.float64], shape: tuple[int, ...], notes: _Notes
-) -> NDArray[np.float64]:
-    nearest = _rigid(affine, shape)
-    shift = _corner_shift(affine, nearest, shape)
-    if shift > _SHEAR_LIMIT_MM:
-        raise GeometryError(
-            f'the affine has shear ({shift:.2f} mm at a corner), so the grid is not a box; '
-            'resample the scan to a rectangular grid, or convert it again from DICOM'
-        )
-    if shift > _AGREEMENT_MM:
-        notes.warnings.append(f'the affine has shear: corners moved by up to {shift:.2f} mm')
-        notes.changes.append('shear was removed from the affine')
-    return nearest
-
-
-def _check_zooms(
-    affine: NDArray[np.float64], facts: HeaderFacts, scale: float, notes: _Notes
+def check_places(
+    before: NDArray[np.generic],
+    before_affine: NDArray[np.floating],
+    after: NDArray[np.generic],
+    after_affine: NDArray[np.floating],
 ) -> None:
+    """Make sure that reordering left every value where it was; left and right above all.
+
+    A few hundred voxels are witnesses: those of a random sample, always the same, whose value
+    differs most from that of their mirror images, so that a flip can't hide. Each is followed to
+    mm by the first affine and from there to a voxel by the second.
+
+    Parameters
+    ----------
+    before : (I, J, K) array
+        Values; those that aren't finite bear no witness.
+    before_affine : (4, 4) array
+        Voxel indices to mm.
+    after : array
+        The same values in another order, float32.
+    after_affine : (4, 4) array
+        Voxel indices to mm.
+
+    Raises
+    ------
+    GeometryError
+        If a witness is not found in its place.
+    """
     import numpy as np
 
-    stated = np.array(facts.zooms[:3]) * scale
-    actual = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(stated / actual - 1).max() > _ZOOM_AGREEMENT:
-        sizes = [' x '.join(f'{size:.3g}' for size in sizes) for sizes in (stated, actual)]
-        notes.warnings.append(
-            f'the header states voxels of {sizes[0]} mm, its affine {sizes[1]} mm: '
-            'the affine was used'
-        )
-    low, high = _VOXEL_LIMITS_MM
-    if not low <= actual.min() <= actual.max() <= high:
-        notes.warnings.append('voxels of this size are unusual: check the unit of the header')
-    axes = np.abs(affine[:3, :3] / actual).max(axis=0)
-    tilt = float(np.degrees(np.arccos(np.clip(axes, -1, 1))).max())
-    pose = f'oblique by {tilt:.1f} degrees' if tilt > _OBLIQUE_DEGREES else 'not oblique'
-    notes.found.append(f'axes point to {orientation(affine)}, {pose}')
+    fault = (
+        'reordering the voxels moved the image, so left and right can not be trusted; '
+        'this is a fault of mriprep: report it with the header of this file'
+    )
+    voxels = _witnesses(before)
+    path = np.linalg.inv(after_affine) @ before_affine
+    places = voxels @ path[:3, :3].T + path[:3, 3]
+    found = np.rint(places).astype(np.intp)
+    inside = ((found >= 0) & (found < after.shape)).all()
+    if before.size != after.size or not inside or np.abs(places - found).max() > _INDEX_TOLERANCE:
+        raise GeometryError(fault)
+    with np.errstate(over='ignore'):
+        expected = before[tuple(voxels.T)].astype(np.float32)
+    known = np.isfinite(expected)
+    if not np.array_equal(after[tuple(found.T)][known], expected[known]):
+        raise GeometryError(fault)
 
 
-def _describe_values(facts: HeaderFacts, notes: _Notes) -> None:
-    notes.found.append(f'voxels stored as {facts.dtype}')
-    scaled = (facts.slope, facts.intercept) != (1, 0)
-    if scaled:
-        notes.found.append(f'slope {facts.slope:g} and intercept {facts.intercept:g}')
-    if scaled or facts.dtype != 'float32':
-        how = ', slope and intercept applied' if scaled else ''
-        notes.changes.append(f'voxels were converted from {facts.dtype} to float32{how}')
-
-
-def _determinant(affine: NDArray[np.floating]) -> float:
+def _witnesses(volume: NDArray[np.generic]) -> NDArray[np.intp]:
+    """Indices of voxels that differ from their mirror images across each axis; (N, 3)."""
     import numpy as np
 
-    return float(np.linalg.det(affine[:3, :3]))
+    sample = np.random.default_rng(0).integers(0, volume.shape, (_CANDIDATES, 3))
+    values = volume[tuple(sample.T)].astype(np.float64)
+    contrast = np.full(len(sample), np.inf)
+    for axis, size in enumerate(volume.shape):
+        mirror = sample.copy()
+        mirror[:, axis] = size - 1 - mirror[:, axis]
+        with np.errstate(invalid='ignore'):
+            contrast = np.minimum(contrast, np.abs(values - volume[tuple(mirror.T)]))
+    order = np.argsort(-np.where(np.isfinite(contrast), contrast, -1), kind='stable')
+    return np.asarray(sample[order[:_WITNESSES]])
 
 
-def _rigid(affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Nearest affine of orthogonal axes with the same voxel sizes and the same centre."""
-    import numpy as np
-
-    zooms = np.linalg.norm(affine[:3, :3], axis=0)
-    left, _, right = np.linalg.svd(affine[:3, :3] / zooms)
-    nearest = np.eye(4)
-    nearest[:3, :3] = left @ right * zooms
-    centre = (np.array(shape[:3]) - 1) / 2
-    nearest[:3, 3] = affine[:3, 3] + (affine[:3, :3] - nearest[:3, :3]) @ centre
-    return nearest
-
-
-def _corner_shift(
-    first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, ...]
-) -> float:
-    """Largest distance, in mm, between equal corners of a grid under two affines."""
-    import numpy as np
-
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape[:3]) - 1)
-    apart = (first - second) @ np.c_[corners, np.ones(8)].T
-    return float(np.linalg.norm(apart[:3], axis=0).max())
-
-
-def _angle_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Angle, in degrees, of the rotation between two affines of one handedness."""
-    import numpy as np
-
-    axes = [m[:3, :3] / np.linalg.norm(m[:3, :3], axis=0) for m in (first, second)]
-    cosine = (np.trace(axes[0].T @ axes[1]) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+def _share(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return f'{part} voxels ({share:.0f} %)' if share >= 10 else f'{part} voxels ({share:.2g} %)'

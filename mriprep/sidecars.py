@@ -34,6 +34,8 @@ def split_name(path: str) -> BidsName:
     --------
     >>> split_name('sub-1/anat/sub-1_acq-mprage_T1w.nii.gz')
     BidsName(entities={'sub': '1', 'acq': 'mprage'}, suffix='T1w', regular=True)
+    >>> split_name('sub-1_T1w.mgz').suffix
+    'T1w'
     """
     *parts, suffix = path.rsplit('/', 1)[-1].split('.', 1)[0].split('_')
     pairs = [part.split('-', 1) for part in parts]

@@ -7,15 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mriprep.geometry import (
-    GeometryError,
-    HeaderFacts,
-    audit_header,
-    conform,
-    finite,
-    orientation,
-    to_ras,
-)
+from mriprep.audit import GeometryError, HeaderFacts, audit_header, orientation
+from mriprep.geometry import check_places, conform, finite, to_ras
 
 SHAPE = (5, 6, 7)
 
@@ -112,6 +105,82 @@ def test_forms_that_disagree_are_a_warning_in_mm_and_degrees():
 def test_forms_may_disagree_by_a_tenth_of_a_millimetre(shift, warned):
     qform = affine_of(origin=(-20.0 + shift, 15, 3))
     assert said(audit_header(facts(qform=qform)).warnings, 'disagree') is warned
+
+
+MIRROR = np.diag([-1.0, 1, 1, 1])
+
+
+@pytest.mark.parametrize('hand', [np.eye(4), MIRROR])
+def test_one_form_alone_is_believed_whatever_its_handedness(hand):
+    affine = hand @ affine_of(degrees=8)
+    for code in range(1, 6):
+        for form in ('qform', 'sform'):
+            other = 'sform' if form == 'qform' else 'qform'
+            audit = audit_header(facts(**{form: affine, f'{form}_code': code, f'{other}_code': 0}))
+            assert (audit.source, audit.refusal, audit.warnings) == (form, None, ())
+            np.testing.assert_allclose(audit.affine, affine, atol=1e-12)
+
+
+@pytest.mark.parametrize('code', [-1, 6, 300])
+def test_codes_without_meaning_do_not_count(code):
+    audit = audit_header(facts(sform_code=code))
+    assert audit.source == 'qform'
+    assert said(audit.warnings, f'sform code {code} has no meaning')
+    assert audit_header(facts(sform_code=code, qform_code=0)).affine is None
+
+
+@pytest.mark.parametrize('code', [1, 2, 4])
+def test_an_sform_that_moves_the_head_is_believed(code):
+    """As viewers do; it says where the head was moved to, and the head keeps its size."""
+    sform = rotation(20) @ affine_of()
+    audit = audit_header(facts(sform=sform, sform_code=code))
+    assert audit.source == 'sform'
+    np.testing.assert_allclose(audit.affine, sform, atol=1e-12)
+    assert said(audit.warnings, '20.00 degrees')
+    assert said(audit.warnings, {1: ': the', 2: 'sform is aligned', 4: 'sform is MNI'}[code])
+
+
+@pytest.mark.parametrize(('code', 'source'), [(1, 'sform'), (2, 'qform'), (4, 'qform')])
+def test_an_sform_that_changes_the_size_of_the_head_leads_to_another_space(code, source):
+    scaled = np.diag([1.1, 1.2, 1.1, 1]) @ affine_of()
+    audit = audit_header(facts(sform=scaled, sform_code=code))
+    assert audit.source == source
+    if source == 'qform':
+        np.testing.assert_allclose(audit.affine, affine_of(), atol=1e-12)
+        assert said(audit.warnings, 'changes the size of the head by up to 20.0%')
+    else:
+        assert said(audit.warnings, 'its affine 1.1 x 1.44 x 2.2 mm')
+    # without the scanner's qform there is nothing better
+    assert audit_header(facts(sform=scaled, sform_code=code, qform_code=2)).source == 'sform'
+
+
+@pytest.mark.parametrize('qfac', [0, 5, -3, np.nan])
+def test_a_qform_of_unknown_handedness_counts_only_alone(qfac):
+    left = MIRROR @ affine_of()
+    audit = audit_header(facts(sform=left, qfac=qfac))
+    assert (audit.source, audit.warnings) == ('sform', ())
+    np.testing.assert_allclose(audit.affine, left, atol=1e-12)
+    assert said(audit.found, f'pixdim[0] is {qfac:g}')
+    audit = audit_header(facts(sform_code=0, qfac=qfac))
+    assert audit.source == 'qform'
+    assert said(audit.warnings, f'pixdim[0] is {qfac:g}, where 1 or -1')
+    assert said(audit.warnings, 'taken for -1' if qfac == -3 else 'taken for 1')
+
+
+@pytest.mark.parametrize(
+    ('square', 'source', 'words'),
+    [
+        (1 + 5e-7, 'qform', ''),
+        (1 + 1e-4, 'qform', 'off by 1.1 degrees'),
+        (1.01, None, 'no rotation'),
+        (np.nan, 'qform', ''),  # then the qform isn't finite either
+    ],
+)
+def test_quaternions_of_about_unit_length(square, source, words):
+    audit = audit_header(facts(sform_code=0, quaternion_square=square))
+    assert audit.source == source
+    assert said(audit.warnings, words) if words else audit.warnings == ()
+    assert audit_header(facts(quaternion_square=square)).source == 'sform'
 
 
 def test_sheared_sform_gives_way_to_the_qform():
@@ -218,11 +287,12 @@ def test_to_ras_leaves_ras_alone():
     np.testing.assert_array_equal(affine, affine_of())
 
 
-def test_single_volume_of_four_dimensions_is_squeezed():
-    volume = np.random.default_rng(0).normal(size=(*SHAPE, 1))
-    result = conform(volume, facts(shape=(*SHAPE, 1)))
-    np.testing.assert_array_equal(result.volume, volume[..., 0].astype(np.float32))
-    assert said(result.audit.changes, 'fourth dimension')
+@pytest.mark.parametrize('more', [(1,), (1, 1), (1, 1, 1, 1)])
+def test_single_volumes_beyond_three_dimensions_are_squeezed(more):
+    volume = np.random.default_rng(0).normal(size=(*SHAPE, *more))
+    result = conform(volume, facts(shape=(*SHAPE, *more)))
+    np.testing.assert_array_equal(result.volume, volume.reshape(SHAPE).astype(np.float32))
+    assert said(result.audit.changes, 'of a single volume, was removed')
 
 
 def test_reordering_is_told():
@@ -234,19 +304,44 @@ def test_reordering_is_told():
 
 def test_nan_and_infinities_become_zero_and_are_counted():
     volume = np.ones(SHAPE)
-    volume[0, 0, :4] = np.nan, np.inf, -np.inf, 1e300  # the last is too large for float32
+    volume[0, 0, :3] = np.nan, np.inf, -np.inf
     volume[1] = -2
     result = conform(volume, facts())
-    np.testing.assert_array_equal(result.volume[0, 0, :4], 0)
+    np.testing.assert_array_equal(result.volume[0, 0, :3], 0)
     assert np.isfinite(result.volume).all()
-    assert said(result.audit.warnings, '4 voxels (1.9 %) were NaN or infinite')
+    assert said(result.audit.warnings, '3 voxels (1.4 %) were NaN or infinite')
+
+
+@pytest.mark.parametrize('value', [1e300, -4e38, 1e37, -2e12])
+def test_a_few_values_too_large_to_compute_with_become_zero_and_are_counted(value):
+    volume = np.random.default_rng(0).normal(size=(20, 20, 20))
+    volume[0, 0, :2] = value
+    result = conform(volume, facts(shape=volume.shape))
+    np.testing.assert_array_equal(result.volume[0, 0, :2], 0)
+    np.testing.assert_allclose(result.volume[0, 0, 2:], volume[0, 0, 2:], rtol=1e-6)
+    assert said(result.audit.warnings, '2 voxels (0.025 %) held values beyond 1e+12')
+    assert not said(result.audit.warnings, 'NaN')
+
+
+@pytest.mark.parametrize('slope', [1e13, 1e38])
+def test_many_values_too_large_are_refused(slope):
+    volume = slope * np.random.default_rng(0).uniform(1, 10, SHAPE)
+    with pytest.raises(GeometryError, match=r'beyond 1e\+12 after a slope of 1e\+\d+; correct'):
+        conform(volume, facts(slope=slope))
+
+
+def test_values_too_small_are_refused():
+    volume = 1e-20 * np.random.default_rng(0).uniform(1, 10, SHAPE)
+    with pytest.raises(GeometryError, match=r'largest value is only 1\.0e-19; correct'):
+        conform(volume, facts())
+    conform(1e-9 * np.random.default_rng(0).uniform(1, 10, SHAPE), facts())
 
 
 def test_finite_values_are_not_copied():
     volume = np.ones(SHAPE, np.float32)
-    values, n_lost = finite(volume)
+    values, n_bad = finite(volume)
     assert values is volume
-    assert n_lost == 0
+    assert n_bad == 0
 
 
 @pytest.mark.parametrize('value', [0.0, 7.0, np.nan])
@@ -259,3 +354,56 @@ def test_scaling_is_told():
     audit = audit_header(facts(dtype='int16', slope=2.5, intercept=-1.0))
     assert 'slope 2.5 and intercept -1' in audit.found
     assert said(audit.changes, 'from int16 to float32, slope and intercept applied')
+
+
+def test_a_negative_slope_is_told():
+    assert said(audit_header(facts(slope=-1.0)).warnings, 'dark into bright')
+
+
+@pytest.fixture(scope='module')
+def placed():
+    """A cube, so that any axis may be taken for another, and its oblique affine."""
+    volume = np.random.default_rng(6).normal(size=(16, 16, 16)).astype(np.float32)
+    volume[:3] = np.nan
+    return volume, rotation(20, 0) @ rotation(-10, 1) @ affine_of()
+
+
+def test_what_keeps_its_place_passes(placed):
+    volume, affine = placed
+    for turned in (volume, volume[::-1], volume.transpose(2, 0, 1), volume[:, ::-1].T):
+        ras, ras_affine = to_ras(turned, affine)
+        filled = np.nan_to_num(ras, nan=0.0)
+        check_places(turned, affine, filled, ras_affine.astype(np.float32))
+
+
+def test_what_was_moved_is_found(placed):
+    volume, affine = placed
+    moved = (
+        volume[::-1],
+        volume[:, ::-1],
+        volume[:, :, ::-1],
+        volume[::-1, ::-1],
+        volume.transpose(1, 0, 2),
+        np.roll(volume, 1, axis=0),
+        volume * np.float32(1.001),
+        volume[1:],
+    )
+    for other in moved:
+        with pytest.raises(GeometryError, match=r'left and right can not be trusted; .*report'):
+            check_places(volume, affine, other, affine)
+    mirrored = affine @ np.diag([-1, 1, 1, 1])
+    half = affine.copy()
+    half[0, 3] += 0.3
+    for other in (mirrored, half):
+        with pytest.raises(GeometryError, match='report'):
+            check_places(volume, affine, volume, other)
+
+
+def test_a_nearly_symmetric_head_does_not_hide_a_flip():
+    half = np.zeros((20, 30, 30), np.float32)
+    half[8:, 5:25, 5:25] = np.random.default_rng(0).normal(100, 10, (12, 20, 20))
+    volume = np.concatenate([half, half[::-1]])
+    volume[4:8, 10:16, 10:16] = 300  # a capsule on one side
+    check_places(volume, np.eye(4), volume, np.eye(4))
+    with pytest.raises(GeometryError):
+        check_places(volume, np.eye(4), volume[::-1], np.eye(4))

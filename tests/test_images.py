@@ -8,7 +8,16 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from mriprep.images import ImageError, load, load_mask_on, same_grid, write_image, write_like
+from mriprep.headers import HeaderError, read_header
+from mriprep.images import (
+    ImageError,
+    load,
+    load_mask_on,
+    same_grid,
+    stored_header,
+    write_image,
+    write_like,
+)
 
 SHAPE = (7, 8, 9)
 
@@ -208,3 +217,145 @@ def test_nifti_2_and_scaling_are_read(tmp_path, affine):
     nb.save(image, tmp_path / 'x.nii.gz')
     values = load(tmp_path / 'x.nii.gz').get_fdata(dtype=np.float32)
     np.testing.assert_array_equal(values, np.arange(24).reshape(2, 3, 4) * 0.5 + 10)
+
+
+def patched(path, field, value):
+    """Write a value into the header of an uncompressed image, past nibabel's checks."""
+    content = path.read_bytes()
+    header = nb.Nifti1Header(content[:348], check=False)
+    header[field] = value
+    path.write_bytes(header.binaryblock + content[348:])
+    return path
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('pixdim', [5, 1, 1, 1, 0, 0, 0, 0]),
+        ('pixdim', [1, 0, -1, 1, 0, 0, 0, 0]),
+        ('quatern_b', 1.001),
+        ('qform_code', -1),
+        ('sform_code', 77),
+        ('xyzt_units', 7),
+    ],
+)
+def test_what_can_not_be_so_is_mended_quietly_and_kept_for_the_audit(
+    tmp_path, volume, capfd, field, value
+):
+    write_image(volume, np.eye(4), tmp_path / 'x.nii', dtype='float32', space_code=1)
+    image = load(patched(tmp_path / 'x.nii', field, value))
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), volume)
+    assert np.isfinite(image.affine).all()
+    assert image.header.get_xyzt_units()[0] in ('mm', 'unknown')
+    np.testing.assert_allclose(stored_header(image)[field], value)
+    assert capfd.readouterr().err == ''
+
+
+def test_a_sound_header_is_not_touched(tmp_path, volume, affine):
+    write_image(volume, affine, tmp_path / 'x.nii', dtype='float32', space_code=1)
+    image = load(tmp_path / 'x.nii')
+    assert image.header['quatern_b'] == stored_header(image)['quatern_b']
+    assert stored_header(nb.Nifti1Image(volume, affine)).get_data_shape() == SHAPE
+
+
+@pytest.mark.parametrize('kind', [nb.Nifti1Pair, nb.Nifti2Pair])
+def test_half_of_a_pair_is_told(tmp_path, volume, affine, kind):
+    nb.save(kind(volume, affine), tmp_path / 'x.img')
+    with pytest.raises(ImageError, match=r'x\.hdr: half of a pair .*; convert the pair'):
+        load(tmp_path / 'x.hdr')
+    with pytest.raises(ImageError, match=r'x\.img: not a NIfTI file'):
+        load(tmp_path / 'x.img')
+
+
+def test_analyze_files_are_no_nifti(tmp_path, volume, affine):
+    nb.save(nb.AnalyzeImage(volume, affine), tmp_path / 'x.img')
+    with pytest.raises(ImageError, match=r'x\.hdr: not a NIfTI file'):
+        load(tmp_path / 'x.hdr')
+
+
+@pytest.mark.parametrize('kind', [nb.Nifti1Image, nb.Nifti2Image])
+def test_big_endian_files_are_read(tmp_path, volume, affine, kind):
+    header = kind.header_class(endianness='>')
+    header.set_data_dtype('>i2')
+    image = kind((10 * volume).astype('>i2'), affine, header)
+    image.header.set_xyzt_units('mm')
+    image.to_filename(tmp_path / 'x.nii')
+    assert image.header.endianness == '>'
+    read = load(tmp_path / 'x.nii')
+    np.testing.assert_array_equal(np.asarray(read.dataobj), (10 * volume).astype(np.int16))
+    np.testing.assert_allclose(read.affine, affine, atol=1e-5)
+    assert stored_header(read).get_data_shape() == SHAPE
+
+
+# FreeSurfer's volumes
+
+
+@pytest.fixture
+def mgz(tmp_path, volume, affine):
+    nb.save(nb.MGHImage(volume, affine), tmp_path / 'scan.mgz')
+    return tmp_path / 'scan.mgz'
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize('name', ['x.mgz', 'x.mgh'])
+def test_freesurfer_volumes_become_nifti(tmp_path, volume, affine, dtype, name):
+    voxels = volume.astype(dtype)
+    nb.save(nb.MGHImage(voxels, affine), tmp_path / name)
+    image = load(tmp_path / name)
+    assert isinstance(image, nb.Nifti1Image)
+    assert image.get_data_dtype() == dtype
+    np.testing.assert_array_equal(np.asarray(image.dataobj), voxels)
+    (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    assert (q_code, s_code) == (1, 1)
+    np.testing.assert_allclose(sform, affine, atol=1e-4)
+    np.testing.assert_allclose(qform, affine, atol=1e-3)
+    np.testing.assert_allclose(image.header.get_zooms(), (0.9, 1.1, 2.5), rtol=1e-6)
+    assert image.header.get_xyzt_units()[0] == 'mm'
+    brief = read_header(tmp_path / name)
+    assert brief.shape == SHAPE
+    np.testing.assert_allclose(brief.zooms_mm, (0.9, 1.1, 2.5), rtol=1e-6)
+    assert brief.datatype == int(image.header['datatype'])
+    assert brief.missing_bytes == 0
+
+
+def test_several_frames_are_four_dimensions(tmp_path, volume, affine):
+    frames = np.stack([volume, volume], axis=-1)
+    nb.save(nb.MGHImage(frames, affine), tmp_path / 'x.mgz')
+    np.testing.assert_array_equal(np.asarray(load(tmp_path / 'x.mgz').dataobj), frames)
+    assert read_header(tmp_path / 'x.mgz').shape == (*SHAPE, 2)
+
+
+def test_damaged_freesurfer_volumes(tmp_path, mgz):
+    whole = mgz.read_bytes()
+    plain = gzip.decompress(whole)
+    mgz.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError, match=r'scan\.mgz: truncated.*; copy the file again'):
+        load(mgz)
+    short = tmp_path / 'short.mgh'
+    short.write_bytes(plain[: 284 + 4 * 7 * 8 * 9 - 50])
+    with pytest.raises(ImageError, match=r'short\.mgh: truncated: 50 bytes'):
+        load(short)
+    assert read_header(short).missing_bytes == 50
+    short.write_bytes(plain[:60])
+    with pytest.raises(ImageError, match=r'short\.mgh: not an MGH file'):
+        load(short)
+    with pytest.raises(HeaderError, match='ends within its header'):
+        read_header(short)
+    mgz.write_bytes(gzip.compress(b'hello' * 500))
+    with pytest.raises(ImageError, match=r'scan\.mgz: not an MGH file'):
+        load(mgz)
+
+
+def test_a_freesurfer_volume_without_a_place_is_refused(mgz):
+    content = bytearray(gzip.decompress(mgz.read_bytes()))
+    content[28:30] = b'\0\0'
+    mgz.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(ImageError, match=r'scan\.mgz: .*left and right are unknown; convert'):
+        load(mgz)
+    with pytest.raises(HeaderError, match='left and right are unknown; convert'):
+        read_header(mgz)
+
+
+def test_the_name_does_not_decide_on_the_format(tmp_path, mgz, volume):
+    (tmp_path / 'x.nii.gz').write_bytes(mgz.read_bytes())
+    np.testing.assert_array_equal(np.asarray(load(tmp_path / 'x.nii.gz').dataobj), volume)

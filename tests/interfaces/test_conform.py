@@ -116,11 +116,6 @@ def test_nan_and_infinity_are_replaced(tmp_path, volume):
         assert json.load(stream)['warnings'][0].startswith('3 voxels')
 
 
-def test_single_volume_in_four_dimensions(tmp_path, volume):
-    outputs = run(save(tmp_path / 'scan.nii', volume[..., None], oblique()), tmp_path)
-    assert nb.load(outputs.out_file).shape == SHAPE
-
-
 def test_quaternion_that_is_none_gives_way_to_the_sform(tmp_path, volume):
     path = save(tmp_path / 'scan.nii', volume, oblique())
     content = bytearray(path.read_bytes())
@@ -128,6 +123,143 @@ def test_quaternion_that_is_none_gives_way_to_the_sform(tmp_path, volume):
     path.write_bytes(content)
     image = nb.load(run(path, tmp_path).out_file)
     np.testing.assert_allclose(image.affine, oblique(), atol=1e-4)
+
+
+def patched(path, **fields):
+    """Write values into the header of an image, past nibabel's checks."""
+    content = path.read_bytes()
+    header = nb.Nifti1Header(content[:348], check=False)
+    for field, value in fields.items():
+        header[field] = value
+    path.write_bytes(header.binaryblock + content[348:])
+    return path
+
+
+def audit_of(outputs) -> dict:
+    return json.loads(Path(outputs.out_audit).read_text())
+
+
+@pytest.mark.parametrize('zoom', [0, -1.5, np.nan, np.inf])
+@pytest.mark.parametrize('sform_code', [0, 1])
+def test_voxel_sizes_that_can_not_be(tmp_path, volume, zoom, sform_code):
+    """Taken for 1 mm by nibabel where they are 0."""
+    path = save(tmp_path / 'scan.nii', volume, oblique(), sform_code=sform_code)
+    patched(path, pixdim=[1, 1, zoom, 3, 0, 0, 0, 0])
+    assert f'voxels of 1 x {zoom:g} x 3 mm can not be right' in refusal(path, tmp_path)
+
+
+@pytest.mark.parametrize('excess', [1e-7, 2e-4])
+def test_quaternion_of_about_unit_length_is_scaled(tmp_path, volume, excess):
+    """As of half a turn, stored with rounding; nibabel refuses to read the file."""
+    affine = np.diag([-1.0, -1.5, 3, 1])
+    path = save(tmp_path / 'scan.nii', volume, affine, sform_code=0)
+    patched(path, quatern_b=0, quatern_c=0, quatern_d=np.sqrt(1 + excess))
+    outputs = run(path, tmp_path)
+    (where,) = np.argwhere(np.asanyarray(nb.load(outputs.out_file).dataobj) == 240)
+    np.testing.assert_allclose(
+        nb.load(outputs.out_file).affine @ [*where, 1], affine @ [*MARK, 1], atol=1e-4
+    )
+    assert len(audit_of(outputs)['warnings']) == (excess > 1e-6)
+
+
+def test_quaternion_that_is_none_is_refused_alone(tmp_path, volume):
+    path = save(tmp_path / 'scan.nii', volume, oblique(), sform_code=0)
+    patched(path, quatern_b=0.9, quatern_c=0.9)
+    assert 'neither qform nor sform' in refusal(path, tmp_path)
+
+
+@pytest.mark.parametrize('qfac', [0, 5])
+def test_handedness_that_is_not_stated(tmp_path, volume, qfac):
+    """The sform tells left from right; a qform alone is taken as the standard says."""
+    for code in (1, 0):
+        affine = oblique((-1, 1, 1) if code else (1, 1, 1))
+        path = save(tmp_path / 'scan.nii', volume, affine, sform_code=code)
+        patched(path, pixdim=[qfac, 1, 1.5, 3, 0, 0, 0, 0])
+        outputs = run(path, tmp_path)
+        audit = audit_of(outputs)
+        np.testing.assert_allclose(audit['original']['affine'], affine, atol=1e-4)
+        assert [f'pixdim[0] is {qfac}' in line for line in audit['warnings']] == [True] * (
+            1 - code
+        )
+
+
+def test_units_that_do_not_exist_are_taken_for_mm(tmp_path, volume):
+    path = patched(save(tmp_path / 'scan.nii', volume, oblique()), xyzt_units=7)
+    outputs = run(path, tmp_path)
+    assert 'no unit of length: mm assumed' in audit_of(outputs)['found']
+    np.testing.assert_allclose(nb.load(outputs.out_file).affine, oblique(), atol=1e-4)
+
+
+@pytest.mark.parametrize('unit', ['meter', 'micron'])
+def test_lengths_are_converted(tmp_path, volume, unit):
+    per_mm = {'meter': 1e-3, 'micron': 1e3}[unit]
+    image = nb.Nifti1Image(volume, np.diag([per_mm] * 3 + [1]) @ oblique())
+    image.header.set_xyzt_units(unit)
+    image.set_qform(image.affine, 1)
+    image.to_filename(tmp_path / 'scan.nii')
+    outputs = run(tmp_path / 'scan.nii', tmp_path)
+    np.testing.assert_allclose(nb.load(outputs.out_file).affine, oblique(), atol=1e-3)
+
+
+def test_an_image_aligned_by_another_tool_stays_where_it_was_put(tmp_path, volume):
+    """SPM and FSL leave the scanner's qform, and write where the head was moved to as sform."""
+    path = save(
+        tmp_path / 'scan.nii', volume, oblique(), sform_code=2, qform=np.diag([1, 1.5, 3, 1])
+    )
+    outputs = run(path, tmp_path)
+    np.testing.assert_allclose(nb.load(outputs.out_file).affine, oblique(), atol=1e-4)
+    assert any('the sform is aligned' in line for line in audit_of(outputs)['warnings'])
+
+
+def test_an_image_scaled_to_a_template_keeps_its_size(tmp_path, volume):
+    scaled = np.diag([1.2, 1.1, 1.15, 1]) @ np.diag([1, 1.5, 3, 1.0])
+    path = save(tmp_path / 'scan.nii', volume, scaled, sform_code=4, qform=oblique())
+    outputs = run(path, tmp_path)
+    np.testing.assert_allclose(nb.load(outputs.out_file).affine, oblique(), atol=1e-4)
+
+
+@pytest.mark.parametrize('shape', [(*SHAPE, 1), (*SHAPE, 1, 1)])
+@pytest.mark.parametrize('signs', [(1, 1, 1), (-1, 1, -1)])
+def test_single_volumes_are_squeezed(tmp_path, volume, shape, signs):
+    outputs = run(save(tmp_path / 'scan.nii', volume.reshape(shape), oblique(signs)), tmp_path)
+    image = nb.load(outputs.out_file)
+    assert image.shape == SHAPE
+    (where,) = np.argwhere(np.asanyarray(image.dataobj) == 240)
+    np.testing.assert_allclose(image.affine @ [*where, 1], oblique(signs) @ [*MARK, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['scan.mgz', 'scan.mgh'])
+def test_freesurfer_volumes(tmp_path, volume, name):
+    affine = oblique((-1, 1, -1))
+    nb.save(nb.MGHImage(volume, affine), tmp_path / name)
+    outputs = run(tmp_path / name, tmp_path)
+    image = nb.load(outputs.out_file)
+    assert nb.aff2axcodes(image.affine) == ('R', 'A', 'S')
+    (where,) = np.argwhere(np.asanyarray(image.dataobj) == 240)
+    np.testing.assert_allclose(image.affine @ [*where, 1], affine @ [*MARK, 1], atol=1e-3)
+    assert audit_of(outputs)['warnings'] == []
+
+
+@pytest.mark.parametrize('fault', ['flip', 'swap', 'shift'])
+def test_the_sentinel_stops_a_reordering_that_moves_the_image(
+    tmp_path, volume, monkeypatch, fault
+):
+    """A bug that writes another image than was meant is found in the file."""
+    from mriprep import images
+
+    def broken(array, affine, path, **options):
+        if fault == 'flip':
+            array = array[::-1]
+        elif fault == 'swap':
+            array = array.transpose(1, 0, 2)
+        else:
+            affine = affine + np.outer([1, 0, 0, 0], [0, 0, 0, 1])  # mm to the right
+        write(array, affine, path, **options)
+
+    write = images.write_image
+    monkeypatch.setattr(images, 'write_image', broken)
+    path = save(tmp_path / 'scan.nii', volume, oblique((-1, 1, 1)))
+    assert 'left and right can not be trusted' in refusal(path, tmp_path)
 
 
 def test_no_forms(tmp_path, volume):
