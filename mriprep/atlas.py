@@ -18,6 +18,7 @@ _MARGIN_MM = 27.0  # around the brain, so that what protrudes lies on the grid a
 _SMOOTHING_MM = (
     2.0  # of the tissue maps: an affine fit leaves the gyri of two heads this far apart
 )
+_STEM_MM = ((-20.0, 20.0), (-60.0, -5.0), (-200.0, -48.0))  # along R, A, S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +47,29 @@ class Atlas:
     tissue: NDArray[np.float32]
     surface: NDArray[np.float64]
     volume_ml: float
+
+    @property
+    def stem(self) -> NDArray[np.bool_]:
+        """Where the brain stem leaves, and where masks end at any height; (I, J, K)."""
+        import numpy as np
+
+        within = []
+        for axis, (low, high) in enumerate(_STEM_MM):
+            index = np.arange(self.mask.shape[axis])
+            along = index * self.affine[axis, axis] + self.affine[axis, 3]
+            within.append((along > low) & (along < high))
+        return np.asarray(within[0][:, None, None] & within[1][:, None] & within[2])
+
+    def tissue_at(self, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Tissue probabilities (N, 3) at points (N, 3) in template RAS mm; zero off the grid."""
+        import numpy as np
+        from scipy import ndimage
+
+        inverse = np.linalg.inv(self.affine)
+        index = points_mm @ inverse[:3, :3].T + inverse[:3, 3]
+        return np.stack(
+            [ndimage.map_coordinates(kind, index.T, order=1) for kind in self.tissue], 1
+        )
 
 
 @functools.cache

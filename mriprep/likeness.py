@@ -29,7 +29,6 @@ _LARGEST_STEP = 0.15  # of the linear part in one iteration
 _TISSUE_POINTS = 12_000
 _DEPTHS_MM = (0.0, 3.0, 6.0, 10.0, 15.0, 22.0, 30.0, 40.0, 55.0, 75.0)  # from one to the next
 _DEEP_MM = 6.0  # beyond which a difference from the atlas is more than anatomy
-_STEM_MM = ((-20.0, 20.0), (-60.0, -5.0), (-200.0, -48.0))  # where the brain stem leaves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -245,7 +244,7 @@ def compare(coarse: Blocks, surface: Surface, atlas: Atlas, fit: Fit) -> Likenes
     seen = ndimage.affine_transform(covered, onto, output_shape=shape, order=1, mode='nearest')
     mask, seen = share > 0.5, seen > 0.5
     brain = (atlas.mask > 0.5) & seen
-    elsewhere = ~_stem(atlas)
+    elsewhere = ~atlas.stem
     out = mask & (atlas.distance > _DEEP_MM) & elsewhere
     lost = brain & ~mask & (atlas.distance < -_DEEP_MM) & elsewhere
     voxel_ml = abs(float(np.linalg.det(atlas.affine[:3, :3]))) / fit.scale**3 / 1000
@@ -260,17 +259,6 @@ def compare(coarse: Blocks, surface: Surface, atlas: Atlas, fit: Fit) -> Likenes
         deficit_ml=_largest(lost) * voxel_ml,
         symmetry=_dice(mask & both_seen, mirror & both_seen),
     )
-
-
-def _stem(atlas: Atlas) -> NDArray[np.bool_]:
-    """Where the brain stem leaves, and where masks end at any height."""
-    within = []
-    for axis, (low, high) in enumerate(_STEM_MM):
-        along = (
-            np.arange(atlas.mask.shape[axis]) * atlas.affine[axis, axis] + atlas.affine[axis, 3]
-        )
-        within.append((along > low) & (along < high))
-    return np.asarray(within[0][:, None, None] & within[1][:, None] & within[2])
 
 
 def _mirrored(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -298,11 +286,17 @@ def _largest(mask: NDArray[np.bool_]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tissue:
-    """What an atlas' tissue maps tell of the intensities in a mask."""
+    """What an atlas' tissue maps tell of the intensities in a mask.
 
-    share: float  # of the variance that shading leaves, explained, 0 to 1
-    advantage: float  # of `share` over the best with the maps turned front to back, upside down
-    white_contrast: float  # logarithm of white matter's intensity over grey matter's
+    Contrasts are logarithms of a tissue's intensity over that of grey matter.
+    """
+
+    share: float = 0.0  # of the variance that shading leaves, explained, 0 to 1
+    advantage: float = 0.0  # of `share` over the best with maps turned front to back, upside down
+    white_contrast: float = 0.0
+    white_error: float = 0.0  # standard error, from the difference between halves of the brain
+    fluid_contrast: float = 0.0
+    fluid_error: float = 0.0
 
 
 def explained(
@@ -335,15 +329,14 @@ def explained(
     Tissue
         Zeros where there is nothing to explain.
     """
-    nothing = Tissue(share=0.0, advantage=0.0, white_contrast=0.0)
     index = np.argwhere(coarse.share > 0.9)
     index = index[:: max(1, len(index) // _TISSUE_POINTS)]
     values = means[tuple(index.T)].astype(np.float64)
     if len(index) < 100:
-        return nothing
+        return Tissue()
     low, high = np.percentile(values, [5, 95])
     if high <= 0:
-        return nothing
+        return Tissue()
     values = np.log(np.clip(values, max(low, 0.02 * high), high))
     points = index @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]
     there = points @ fit.matrix[:3, :3].T + fit.matrix[:3, 3]
@@ -352,20 +345,24 @@ def explained(
     smooth = np.c_[shading, _depth_columns(-distance[tuple(index.T)])]
     values = _without(smooth, values)
     if (total := float(values @ values)) < 1e-9 * len(values):
-        return nothing
+        return Tissue()
     middle = (atlas.surface.max(0) + atlas.surface.min(0)) / 2
-    shares = []
+    maps, shares = [], []
     for turned in ((), (1,), (2,), (1, 2)):
         place = there.copy()
         for axis in turned:
             place[:, axis] = 2 * middle[axis] - place[:, axis]
-        left, weights = _fit_tissue(values, smooth, place, atlas)
-        shares.append((1 - left / total, weights))
-    own, weights = shares[0]
+        maps.append(_without(smooth, atlas.tissue_at(place)))
+        left = values - maps[-1] @ _weights(maps[-1], values)
+        shares.append(1 - float(left @ left) / total)
+    (white, fluid), (white_error, fluid_error) = _contrasts(maps[0], values, there)
     return Tissue(
-        share=own,
-        advantage=own - max(share for share, _ in shares[1:]),
-        white_contrast=float(weights[1] - weights[0]),
+        share=shares[0],
+        advantage=shares[0] - max(shares[1:]),
+        white_contrast=white,
+        white_error=white_error,
+        fluid_contrast=fluid,
+        fluid_error=fluid_error,
     )
 
 
@@ -375,20 +372,21 @@ def _depth_columns(depth_mm: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.stack([np.interp(depth_mm, _DEPTHS_MM, peak) for peak in peaks], 1)
 
 
-def _fit_tissue(
-    values: NDArray[np.float64],
-    smooth: NDArray[np.float64],
-    points_mm: NDArray[np.float64],
-    atlas: Atlas,
-) -> tuple[float, NDArray[np.float64]]:
-    """Squares that the tissue maps at some points leave, and the weights of the maps."""
-    from scipy import ndimage
+def _weights(maps: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.lstsq(maps, values, rcond=None)[0])
 
-    where = _to_index(atlas.affine, points_mm).T
-    maps = np.stack([ndimage.map_coordinates(kind, where, order=1) for kind in atlas.tissue], 1)
-    maps = _without(smooth, maps)
-    weights = np.linalg.lstsq(maps, values, rcond=None)[0]
-    return float(((values - maps @ weights) ** 2).sum()), np.asarray(weights, np.float64)
+
+def _contrasts(
+    maps: NDArray[np.float64], values: NDArray[np.float64], points_mm: NDArray[np.float64]
+) -> tuple[list[float], list[float]]:
+    """Weights of white matter and fluid over that of grey matter, and their standard errors."""
+    apart = []
+    for side in (points_mm > np.median(points_mm, axis=0)).T:
+        one, other = _weights(maps[side], values[side]), _weights(maps[~side], values[~side])
+        apart.append((one - other) / 2)
+    error = np.sqrt(np.mean([(half[1:] - half[0]) ** 2 for half in apart], axis=0))
+    whole = _weights(maps, values)
+    return (whole[1:] - whole[0]).tolist(), error.tolist()
 
 
 def _without(smooth: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
