@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mriprep.files import written_whole
+from mriprep.files import write_text, written_whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -54,6 +54,12 @@ def itk_to_ras(kind: str, parameters: ArrayLike, fixed: ArrayLike) -> NDArray[np
     return out
 
 
+def itk_parameters(matrix: ArrayLike) -> NDArray[np.float64]:
+    """Turn a (4, 4) matrix in RAS mm into the 12 parameters of ITK's affine about the origin."""
+    lps = _LPS @ np.asarray(matrix, float) @ _LPS
+    return np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]])
+
+
 def read_linear(path: Path) -> NDArray[np.float64]:
     """Read a composite of linear transforms from an ITK ``.h5`` file.
 
@@ -97,8 +103,7 @@ def write_linear(matrix: ArrayLike, path: Path) -> None:
     """
     import h5py
 
-    lps = _LPS @ np.asarray(matrix, float) @ _LPS
-    parameters = np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]])
+    parameters = itk_parameters(matrix)
     with written_whole(path) as beside, h5py.File(beside, 'w') as file:
         # ITK reads no other kind of text
         text = h5py.string_dtype('ascii')
@@ -160,3 +165,29 @@ def closest_rigid(affine: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
     out[:3, :3] = rotation
     out[:3, 3] = middle_end - rotation @ middle_start
     return out
+
+
+def write_linear_text(matrix: ArrayLike, path: Path) -> None:
+    """Write a linear transform as ITK text: readable, and the same bytes for the same matrix.
+
+    ITK, ITK-SNAP and nitransforms read it.
+
+    Parameters
+    ----------
+    matrix : (4, 4) array
+        From RAS mm of the fixed image to RAS mm of the moving image.
+    path
+        File to write.
+    """
+    lps = _LPS @ np.asarray(matrix, float) @ _LPS
+    # adding 0 turns -0 into 0
+    numbers = np.round(np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]]), 12) + 0.0
+    parameters = ' '.join(np.format_float_positional(number, trim='-') for number in numbers)
+    write_text(
+        '#Insight Transform File V1.0\n'
+        '#Transform 0\n'
+        'Transform: AffineTransform_double_3_3\n'
+        f'Parameters: {parameters}\n'
+        'FixedParameters: 0 0 0\n',
+        path,
+    )

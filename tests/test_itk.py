@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mriprep.itk import closest_rigid, itk_to_ras, read_linear, write_linear
+from mriprep.itk import (
+    closest_rigid,
+    itk_to_ras,
+    read_linear,
+    write_linear,
+    write_linear_text,
+)
 
 
 def rigid(angles_deg, shift_mm):
@@ -83,3 +89,22 @@ def test_antsapplytransforms_reads_the_file(tmp_path, make_nifti):
     subprocess.run(words, check=True, capture_output=True)
     moved = nb.load(tmp_path / 'moved.nii').get_fdata()
     np.testing.assert_allclose(moved[2:8, 4:10, 3:9], volume[4:10, 1:7, 4:10], rtol=1e-6)
+
+
+def test_text_is_what_ants_reads_and_holds_the_matrix(tmp_path):
+    matrix = rigid((10, -5, 20), (12, -7, 3))
+    write_linear_text(matrix, tmp_path / 'xfm.txt')
+    lines = (tmp_path / 'xfm.txt').read_text().splitlines()
+    assert lines[0] == '#Insight Transform File V1.0'
+    words = dict(line.split(': ') for line in lines[2:])
+    parameters, fixed = (
+        np.array(words[name].split(), float) for name in ('Parameters', 'FixedParameters')
+    )
+    np.testing.assert_allclose(
+        itk_to_ras(words['Transform'], parameters, fixed), matrix, atol=1e-11
+    )
+
+
+def test_text_of_the_identity_has_no_signs(tmp_path):
+    write_linear_text(np.eye(4), tmp_path / 'xfm.txt')
+    assert 'Parameters: 1 0 0 0 1 0 0 0 1 0 0 0\n' in (tmp_path / 'xfm.txt').read_text()
