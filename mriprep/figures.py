@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mriprep.cuts import Frame, three_planes, through
 from mriprep.mosaic import (
-    BACK,
+    CONTOUR,
     FONT,
-    FRONT,
     INK,
-    Frame,
+    LESION,
+    PLANES,
+    RIVAL,
     Layer,
     Panel,
     grey_row,
+    in_turns,
     mosaic,
     same_shape,
     thinned,
-    three_planes,
     window,
 )
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 BAR_SPACE = 80  # pixels of 1200
 FIELD_COLOURS = 'coolwarm'
 LEAST_FIELD = 0.05  # a field within 5 % of 1 does not fill the colour bar
+FIELD_PIXELS = 1000  # a field is smooth: its picture may be coarser
+LESION_OUTSIDE = 0.05  # share of a lesion outside the brain mask that is worth a warning
 
 
 def mask_contour(
@@ -43,6 +47,7 @@ def mask_contour(
     *,
     rival: NDArray[np.bool_] | None = None,
     remark: str = '',
+    warning: str = '',
     count: int = 7,
 ) -> Figure:
     """Draw the contour of the brain mask over the image in three planes.
@@ -59,6 +64,8 @@ def mask_contour(
         Another mask on that grid, drawn in blue.
     remark : str
         What is said below the picture, beside the volume.
+    warning : str
+        What is said above it.
     count : int
         Slices in each plane, spread evenly over the mask.
 
@@ -70,14 +77,57 @@ def mask_contour(
     same_shape(volume=volume, mask=mask, **({} if rival is None else {'rival': rival}))
     shown = mask if rival is None else mask | rival
     frame, limits = Frame.around(shown, affine), window(volume, mask)
-    rows = [
-        grey_row(frame, cuts, volume, limits, mask, rival) for cuts in three_planes(shown, count)
-    ]
-    millilitres = mask.sum() * float(np.prod(frame.zooms)) / 1000
+    # the second mask below, so that the first is seen where both agree
+    masks = {CONTOUR: mask} if rival is None else {RIVAL: rival, CONTOUR: mask}
+    rows = [grey_row(frame, cuts, volume, limits, masks) for cuts in three_planes(shown, count)]
+    millilitres = mask.sum() * frame.voxel_ml
     note = f'Brain mask: {millilitres:.0f} ml.' if mask.any() else 'THE BRAIN MASK IS EMPTY.'
     note = ' '.join(filter(None, [note, remark]))
-    layer = Layer(rows=rows, heads=('axial', 'coronal', 'sagittal'))
-    return _titled(mosaic([layer], frame, note=note), 'Brain mask contour over the T1w image')
+    figure = mosaic([Layer(rows=rows, heads=PLANES)], frame, note=note, warning=warning)
+    return _titled(figure, 'Contour of the brain mask over the image')
+
+
+def lesion_contour(
+    volume: NDArray[np.floating],
+    affine: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    lesion: NDArray[np.bool_],
+    *,
+    count: int = 7,
+) -> Figure:
+    """Draw the contours of a lesion mask and of the brain mask on slices where the lesion is.
+
+    Parameters
+    ----------
+    volume : (I, J, K) float array
+        RAS axes, arbitrary units.
+    affine : (4, 4) float array
+        Voxels to world, mm.
+    mask, lesion : (I, J, K) bool array
+        Brain and lesion, on the grid of ``volume``. What of the lesion is outside of the brain is
+        told.
+    count : int
+        Slices in each plane.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the axes are not RAS.
+    """
+    same_shape(volume=volume, mask=mask, lesion=lesion)
+    frame, limits = Frame.around(mask | lesion, affine), window(volume, mask)
+    masks = {CONTOUR: mask, LESION: lesion}
+    rows = [grey_row(frame, cuts, volume, limits, masks) for cuts in through(lesion, count)]
+    millilitres, warning = lesion.sum() * frame.voxel_ml, ''
+    if not lesion.any():
+        note = 'THE LESION MASK IS EMPTY.'
+    else:
+        note = f'Red: lesion, {millilitres:.{1 if millilitres >= 1 else 2}f} ml. Orange: brain.'
+        outside = float((lesion & ~mask).sum() / lesion.sum())
+        if outside > LESION_OUTSIDE:
+            warning = f'{outside:.0%} of the lesion mask lies outside of the brain mask.'
+    figure = mosaic([Layer(rows=rows, heads=PLANES)], frame, note=note, warning=warning)
+    return _titled(figure, 'Contour of the lesion mask over the image')
 
 
 def bias_field(
@@ -129,7 +179,7 @@ def bias_field(
     ]
     note = f'Field in the brain: {np.exp(low):.2f} to {np.exp(high):.2f} (99 % of voxels).'
     layer = Layer(rows=[*plain, colours], heads=('before N4', 'after N4', 'field'))
-    figure = mosaic([layer], frame, note=note, right=BAR_SPACE)
+    figure = mosaic([layer], frame, note=note, right=BAR_SPACE, max_pixels=FIELD_PIXELS)
     _colour_bar(figure, extent)
     return _titled(figure, 'Image before and after N4, and the bias field')
 
@@ -172,22 +222,27 @@ def template_overlay(
     affine: NDArray[np.floating],
     *,
     names: tuple[str, str] = ('registered image', 'template'),
+    warning: str = '',
     count: int = 5,
 ) -> Figure:
     """Draw the registered image over the template, both with the template's brain contour.
 
-    `mriprep.svg.save_svg` makes a picture of it that shows the two in turns while the pointer is on it.
+    `mriprep.svg.save_svg` makes a picture of it that shows the two in turns while the pointer is
+    on it.
 
     Parameters
     ----------
     subject, template : (I, J, K) float array
-        On one grid with RAS axes; each gets its own grey window.
+        On one grid with RAS axes; each gets its own grey window. When the subject is stripped,
+        the template is shown inside its mask alone.
     template_mask : (I, J, K) bool array
         Brain of the template.
     affine : (4, 4) float array
         Voxels to world, mm.
     names : tuple of str
         Titles of the two layers.
+    warning : str
+        What is said above the picture.
     count : int
         Slices in each plane.
 
@@ -197,25 +252,40 @@ def template_overlay(
         If shapes differ or the axes are not RAS.
     """
     same_shape(subject=subject, template=template, template_mask=template_mask)
-    frame, planes = Frame.around(template_mask, affine), three_planes(template_mask, count)
-    layers = [
-        Layer(
-            rows=[
-                grey_row(frame, cuts, volume, limits, template_mask)
-                for limits in [window(volume, template_mask)]
-                for cuts in planes
-            ],
-            heads=('axial', 'coronal', 'sagittal'),
-            title=name,
-            group=group,
-        )
-        for volume, name, group in (
-            (template, names[1], BACK),
-            (subject, names[0], FRONT),
-        )
-    ]
-    figure = mosaic(layers, frame, note='Contour: brain of the template.')
-    return _titled(figure, f'{names[0]} and {names[1]} in turns')
+    note = 'Contour: brain of the template.'
+    volumes = (template, subject)
+    return in_turns(volumes, template_mask, affine, names[::-1], note, warning, count)
+
+
+def coregistration_overlay(
+    other: NDArray[np.floating],
+    reference: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.floating],
+    *,
+    names: tuple[str, str] = ('other contrast', 'reference'),
+    warning: str = '',
+    count: int = 4,
+) -> Figure:
+    """Draw another contrast over the reference, to be shown in turns, both with the brain contour.
+
+    Parameters
+    ----------
+    other, reference : (I, J, K) float array
+        On the grid of the reference, RAS axes; voxels may be thick. Each gets its own window.
+    mask : (I, J, K) bool array
+        Brain of the reference.
+    affine, names, warning, count
+        As in `template_overlay`.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or the axes are not RAS.
+    """
+    same_shape(other=other, reference=reference, mask=mask)
+    note = f'Contour: brain of the {names[1]}.'
+    return in_turns((reference, other), mask, affine, names[::-1], note, warning, count)
 
 
 def histograms(
@@ -270,7 +340,8 @@ def histograms(
     for axes in panels:
         axes.set_ylim(bottom=0)
         axes.set_ylabel('share of voxels (% per bin)')
-        axes.legend(frameon=False, fontsize=9, loc='upper left', bbox_to_anchor=(0.05, 1))
+        place = _free_side(axes)
+        axes.legend(frameon=False, fontsize=9, loc=f'upper {place[0]}', bbox_to_anchor=place[1])
         axes.spines[['top', 'right']].set_visible(False)
     return _titled(figure, 'Histograms of intensities')
 
@@ -305,6 +376,14 @@ def _curve(
     smooth = np.convolve(np.pad(counts, 7, mode='edge'), kernel / kernel.sum(), mode='valid')
     middles = (edges[:-1] + edges[1:]) / 2
     axes.plot(middles, 100 * smooth / max(1, values.size), linewidth=1.4, **style)
+
+
+def _free_side(axes: Any) -> tuple[str, tuple[float, float]]:
+    """Side of the panel where the curve of the brain is low, and the corner of a legend there."""
+    low, high = axes.get_xlim()
+    x, y = axes.lines[0].get_data()
+    peak = (float(x[np.argmax(y)]) - low) / (high - low)
+    return ('left', (0.05, 1)) if peak > 0.45 else ('right', (1, 1))
 
 
 def _titled(figure: Figure, title: str) -> Figure:

@@ -8,7 +8,6 @@ that works without network, and its cost does not grow with the number of subjec
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,36 +18,19 @@ from pathlib import Path
 from mriprep.files import written_whole
 from mriprep.issues import Issue, Severity
 from mriprep.naming import report_path
-from mriprep.tables import StepLike, shown, steps_html, summary_html, times_html, without_paths
+from mriprep.shelf import CAPTIONS, NOT_MADE, PARTS, Shelf
+from mriprep.sidecars import split_name
+from mriprep.tables import (
+    StepLike,
+    rows_html,
+    shown,
+    steps_html,
+    summary_html,
+    times_html,
+    without_paths,
+)
 
-CAPTIONS = {
-    'brain': (
-        'Contour of the brain mask over the T1w image. It should follow the surface of the brain: '
-        'no skull, eyes or neck inside, no cortex or cerebellum outside. A blue contour is the '
-        'mask that it was compared with.'
-    ),
-    'bias': (
-        'The same slices before and after N4, shown in the same grey window, and the field that '
-        'was divided out (inside the brain mask). The field should be smooth and show no anatomy; '
-        'white matter should be even after the correction.'
-    ),
-    'histogram': (
-        'Intensities in the brain before (grey) and after (black) N4, and outside of it (dashed); '
-        'peaks of tissues should become narrower.'
-    ),
-    'registration': (
-        'The registered image and the template in turns: hold the pointer on the picture, or tap '
-        'it. Ventricles and the outline of the brain should stay in place.'
-    ),
-}
-NOT_MADE = {
-    'audit': 'The header audit',
-    'brain': 'The picture of the brain mask',
-    'guard': 'The verdict on the brain mask',
-    'bias': 'The picture of the bias field',
-    'histogram': 'The picture of the histograms',
-    'registration': 'The picture of the registration',
-}
+STOPPED = 'an error came first; see <a href="#Errors">Errors</a>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +39,12 @@ class SessionRecord:
 
     session: str | None = None  # without 'ses-'
     summary: Mapping[str, object] = field(default_factory=dict)
+    contrasts: Sequence[str] = ()  # labels of those that were planned, the reference first
+    images: Sequence[Mapping[str, object]] = ()  # rows of a table, one image each
+    runs: Sequence[Mapping[str, object]] = ()  # the same; told only where there was a choice
     steps: Sequence[StepLike] = ()
     spaces: Sequence[str] = ()  # labels of the templates that were asked for
+    figures: Sequence[str] = ()  # file names that were planned; empty: what `contrasts` gives
 
 
 def write_subject_report(
@@ -137,8 +123,10 @@ def write_subject_report(
             # NiReports leaves out what has no session when something else has one
             session = record.session or ('none' if len(records) > 1 else '')
             stem = f'sub-{subject}' + (f'_ses-{session}' if session else '')
-            stopped = bool(failed & {record.session, None})
-            for name, html in _session_pieces(figures, record, failed=stopped, numbers=numbers):
+            reason = STOPPED if failed & {record.session, None} else 'no such file'
+            if sessions and record not in sessions:
+                reason = ''
+            for name, html in _session_pieces(figures, record, reason=reason, numbers=numbers):
                 _stage(folder, stem, name, html)
         with written_whole(page) as beside:
             report = Report(  # type: ignore[no-untyped-call]
@@ -169,70 +157,48 @@ def _as_issue(text: str) -> Issue:
 
 def _all_sessions(figures: Path, planned: Sequence[SessionRecord]) -> list[SessionRecord]:
     """Planned sessions, and those that earlier runs left figures of."""
-    found = {
-        match[1] if (match := re.search(r'_ses-([A-Za-z0-9]+)_', path.name)) else None
-        for path in figures.glob('sub-*')
-    }
+    found = {split_name(path.name).entities.get('ses') for path in figures.glob('sub-*')}
     others = found - {record.session for record in planned}
     records = [*planned, *(SessionRecord(session=session) for session in others)]
     return sorted(records or [SessionRecord()], key=lambda record: record.session or '')
 
 
 def _session_pieces(
-    figures: Path, record: SessionRecord, *, failed: bool, numbers: Iterator[int]
+    figures: Path, record: SessionRecord, *, reason: str, numbers: Iterator[int]
 ) -> Iterator[tuple[str, str]]:
-    """Name and HTML of each reportlet of one session."""
-    reason = 'an error came first; see <a href="#Errors">Errors</a>' if failed else 'no such file'
-    kept = _files(figures, record.session, 'summary')
-    summary = summary_html(record.summary) + ''.join(_read(path, numbers) for path in kept)
-    if summary:
+    """Name and HTML of each reportlet of one session.
+
+    ``reason`` says why a figure may be missing; without one nothing was planned, and what is
+    there is shown.
+    """
+    shelf = Shelf.of(figures, record, reason, numbers)
+    summary = summary_html(record.summary)
+    for title, rows in (
+        ('Images of this session', record.images),
+        ('Which runs were used', record.runs),
+    ):
+        summary += f'<h4>{title}</h4>{rows_html(rows)}' if rows else ''
+    if summary := summary + shelf.kept('summary'):
         yield 'summary', summary
-    for desc, what in NOT_MADE.items():
-        html = []
-        wanted: dict[str, list[Path]] = {}
-        if desc == 'registration':
-            wanted = {space: [] for space in record.spaces}
-        for path in _files(figures, record.session, desc):
-            match = re.search(r'_space-([A-Za-z0-9+]+)_', path.name)
-            wanted.setdefault(match[1] if match else '', []).append(path)
-        for space, paths in (wanted or {'': []}).items():
-            title = f'<h4>{escape(space)}</h4>' if space else ''
-            pictures = ''.join(_read(path, numbers, CAPTIONS.get(desc, '')) for path in paths)
-            if not pictures and (space or desc != 'registration'):
-                pictures = f'<p class="missing">{what} was not made: {reason}.</p>'
-            html.append(title + pictures if pictures else '')
-        if joined := ''.join(html):
-            yield desc, joined
-    kept = _files(figures, record.session, 'steps')
-    steps = steps_html(record.steps) if record.steps else ''
-    steps = steps or ''.join(_read(path, numbers) for path in kept)
-    if failed and steps:
+    for desc in NOT_MADE:
+        parts = PARTS.get(desc, (desc,))
+        blocks = {contrast: shelf.block(contrast, parts) for contrast in shelf.contrasts}
+        told = [
+            (shelf.heading(contrast) if len(blocks) > 1 else '') + html
+            for contrast, html in blocks.items()
+            if html
+        ]
+        if told:
+            caption = CAPTIONS.get(desc, '')
+            caption = (
+                f'<p class="caption">{escape(caption)}</p>' if '<svg' in ''.join(told) else ''
+            )
+            yield desc, caption + ''.join(told)
+    steps = steps_html(record.steps) if record.steps else shelf.kept('steps')
+    if steps and reason == STOPPED:
         steps = f'<p class="missing">Planned, but not all of it was done: {reason}.</p>{steps}'
+    reason = reason or 'this session was not part of this run'
     yield 'steps', steps or f'<p class="missing">Steps are not known: {reason}.</p>'
-
-
-def _files(figures: Path, session: str | None, desc: str) -> list[Path]:
-    """Find figures of a session, in the order of their names."""
-    return sorted(
-        path
-        for path in figures.glob(f'sub-*_desc-{desc}_*')
-        if path.suffix in ('.svg', '.html')
-        and (f'_ses-{session}_' in path.name if session else '_ses-' not in path.name)
-    )
-
-
-def _read(path: Path, numbers: Iterator[int], caption: str = '') -> str:
-    """Take a figure or a fragment into the page; '' when the file is broken."""
-    text = path.read_text(encoding='utf-8', errors='replace').strip()
-    if path.suffix == '.html':
-        return text
-    start = text.find('<svg')
-    if start < 0 or not text.endswith('</svg>'):
-        return ''
-    # names inside a figure must not meet those of another one on the page
-    text = re.sub(r'\b(id="|url\(#|href="#)', rf'\1f{next(numbers)}-', text[start:])
-    told = f'<figcaption>{escape(caption)}</figcaption>' if caption else ''
-    return f'<figure>{told}{text}</figure>'
 
 
 def _status(issues: Iterable[Issue]) -> str:

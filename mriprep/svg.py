@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+QUALITY = 78  # of JPEG: a fifth less than at 87, and the same to the eye
 INHERITED = 'stroke-linejoin:round;stroke-linecap:butt'
 # Slow enough (under one change a second) to be safe for readers with photosensitive epilepsy.
 FLICKER_CSS = (
@@ -76,7 +77,10 @@ def _jpeg_element(picture: NDArray[np.uint8], transform: str) -> str:
     from PIL import Image
 
     packed = BytesIO()
-    Image.fromarray(picture).save(packed, 'JPEG', quality=87, optimize=True)
+    image = Image.fromarray(picture)
+    if (picture == picture[..., :1]).all():
+        image = image.convert('L')
+    image.save(packed, 'JPEG', quality=QUALITY, optimize=True)
     return (
         f'<image width="1" height="1" preserveAspectRatio="none" {transform} '
         f'xlink:href="data:image/jpeg;base64,{b64encode(packed.getvalue()).decode()}"/>'
@@ -84,8 +88,23 @@ def _jpeg_element(picture: NDArray[np.uint8], transform: str) -> str:
 
 
 def _shortened(match: re.Match[str]) -> str:
-    """Hundredths of a point are enough for the coordinates of a path."""
-    return re.sub(r'\d+\.\d{3,}', lambda number: f'{float(number[0]):.2f}', match[0])
+    """Write a path of straight lines with steps of tenths of a point; others to hundredths."""
+    words = match[0][4:-1].split()
+    if not set('MLz').issuperset(word for word in words if word.isalpha()):
+        return re.sub(r'\d+\.\d{3,}', lambda number: f'{float(number[0]):.2f}', match[0])
+    out, x, y, at = [], 0, 0, 0
+    while at < len(words):
+        letter = words[at]
+        if letter == 'z':
+            out.append('z')
+            at += 1
+            continue
+        to_x, to_y = (round(10 * float(word)) for word in words[at + 1 : at + 3])
+        # where a path begins counts from the corner, so that errors don't add up
+        step = (to_x, to_y) if letter == 'M' else (to_x - x, to_y - y)
+        out.append(f'{letter if letter == "M" else "l"}{step[0] / 10:g} {step[1] / 10:g}')
+        x, y, at = to_x, to_y, at + 3
+    return f' d="{"".join(out)}"'
 
 
 def _dressed(text: str, title: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 # Links and BIDS URIs are kept whole; a path keeps its last part, since folders tell of the
 # machine and its users.
@@ -25,8 +25,11 @@ LABELS = {
 }
 STEPS = {
     'conform': 'Conform',
+    'merge': 'Average the runs',
     'extract': 'Extract the brain',
+    'coregister': 'Co-register to the reference',
     'bias': 'Correct the bias field',
+    'longitudinal': 'Average the sessions',
     'register': 'Register',
     'resample': 'Resample',
     'normalize': 'Normalise intensities',
@@ -138,6 +141,44 @@ VERDICTS = {
     'doubtful': 'doubtful: look at it',
     'refused': 'REFUSED',
 }
+NOT_FOUND = {
+    'given': 'Given',
+    'stripped': 'Already stripped: taken from the image',
+    'reference': 'Taken from the reference',
+}
+
+
+def rows_html(rows: Sequence[Mapping[str, object]]) -> str:
+    """Tell of several things alike: one row each, columns in the order in which keys appear.
+
+    Columns without any value are left out, as are folders before the name of an ``image``. Cells
+    that begin with the words for a doubtful or a refused result are coloured.
+    """
+    keys = dict.fromkeys(key for row in rows for key in row)
+    keys = {
+        key: None for key in keys if any(row.get(key) not in (None, '', (), []) for row in rows)
+    }
+    if not keys:
+        return ''
+    head = ''.join(f'<th>{escape(label(key))}</th>' for key in keys)
+    body = ''.join(f'<tr>{"".join(_cell(key, row.get(key)) for key in keys)}</tr>' for row in rows)
+    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(key: str, value: object) -> str:
+    """One value; sentences of a list stand below each other."""
+    listed = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+    if all(isinstance(item, str) for item in listed):
+        words = [str(item).rsplit('/', 1)[-1] if key == 'image' else item for item in listed]
+        text = '<br>'.join(escape(shown(item)) for item in words) or shown(None)
+    else:
+        text = escape(shown(value))
+    for status in ('doubtful', 'refused'):
+        if text.startswith(VERDICTS[status].split(':', 1)[0]):
+            return f'<td class="{status}">{text}</td>'
+    if key == 'contrast':
+        return f'<th scope="row">{text}</th>'
+    return f'<td class="file">{text}</td>' if key == 'image' else f'<td>{text}</td>'
 
 
 def verdict_words(verdict: Mapping[str, object]) -> str:
@@ -148,13 +189,39 @@ def verdict_words(verdict: Mapping[str, object]) -> str:
     >>> verdict_words({'mask_status': 'doubtful', 'mask_extractor': 'deepbet',
     ...     'mask_compared_with': 'template', 'mask_agreement_dice': 0.913})
     'Orange: deepbet, doubtful: look at it. Blue: template, Dice 0.91.'
+    >>> verdict_words({'mask_status': 'accept', 'mask_extractor': 'stripped'})
+    'Already stripped: taken from the image, believed.'
     """
-    status = VERDICTS.get(str(verdict.get('mask_status')), str(verdict.get('mask_status')))
-    if not (rival := verdict.get('mask_compared_with')):
-        return f'Found by {verdict.get("mask_extractor")}, {status}.'
-    agreement = verdict.get('mask_agreement_dice')
-    overlap = f', Dice {agreement:.2f}' if isinstance(agreement, float) else ''
-    return f'Orange: {verdict.get("mask_extractor")}, {status}. Blue: {rival}{overlap}.'
+    status = VERDICTS.get(str(verdict.get('mask_status')), '')
+    found = str(verdict.get('mask_extractor') or '')
+    if rival := verdict.get('mask_compared_with'):
+        agreement = verdict.get('mask_agreement_dice')
+        overlap = f', Dice {agreement:.2f}' if isinstance(agreement, float) else ''
+        return f'Orange: {", ".join(filter(None, [found, status]))}. Blue: {rival}{overlap}.'
+    if not found:
+        return f'The mask is {status}.' if status else ''
+    return f'{", ".join(filter(None, [NOT_FOUND.get(found, f"Found by {found}"), status]))}.'
+
+
+def warning_words(verdict: Mapping[str, object], what: str = '') -> str:
+    """Word what is doubtful, for the head of a picture; '' when nothing is.
+
+    Parameters
+    ----------
+    verdict
+        As `checks_html` takes it. Doubts of a mask are left to its table.
+    what
+        What was judged; '' for a mask: then only a doubt of the contrast is told.
+
+    Examples
+    --------
+    >>> warning_words({'status': 'doubtful', 'reasons': ['Masks overlap by 0.81.']}, 'It')
+    'It is doubtful: look at it. Masks overlap by 0.81.'
+    """
+    words = []
+    if what and (status := str(verdict.get('status'))) in ('doubtful', 'refused'):
+        words = [f'{what} is {VERDICTS[status]}.', *_reasons(verdict)]
+    return ' '.join([*words, *_listed(verdict.get('contrast_doubt'))])
 
 
 def guard_html(verdict: Mapping[str, object]) -> str:
@@ -162,28 +229,62 @@ def guard_html(verdict: Mapping[str, object]) -> str:
 
     ``verdict`` is what `mriprep.extractors.verdicts.record` gives.
     """
-    status = str(verdict.get('mask_status'))
-    reasons = verdict.get('mask_reasons')
-    title = f'The mask is {VERDICTS.get(status, status)}'
+    plain = {key.removeprefix('mask_'): value for key, value in verdict.items()}
+    tried = plain.pop('attempts', None)
+    return checks_html(plain, 'The mask', _attempts_html(tried))
+
+
+def checks_html(verdict: Mapping[str, object], what: str, tried: str = '') -> str:
+    """Tell what a guard measured: doubts first, then one row a check.
+
+    Parameters
+    ----------
+    verdict : mapping
+        ``status``, one of `VERDICTS`; ``checks``, a list of what `mriprep.criteria.Check.record`
+        gives; ``reasons``, a list of sentences, otherwise those of the checks; ``attempts``, a
+        list of rows about what was tried; ``contrast_doubt``, a sentence. All may be absent.
+    what : str
+        What was judged: ``'The mask'``.
+    tried : str
+        HTML about what was tried, instead of ``attempts``.
+    """
+    status = str(verdict.get('status'))
+    title = f'{what} is {VERDICTS[status]}' if status in VERDICTS else f'{what} was not judged'
     kind = 'bad' if status == 'refused' else 'warning'
-    told = _sentences(reasons, kind, title, '') or f'<p>{title}.</p>'
-    checks = verdict.get('mask_checks')
-    listed = list(checks) if isinstance(checks, Sequence) else []
-    odd = [check for check in listed if check.get('status') != 'accept']
-    shown_at_once = _checks_html(odd) if odd else ''
-    folded = (
-        f'<details><summary>All {len(listed)} checks</summary>{_checks_html(listed)}</details>'
-    )
-    return told + _attempts_html(verdict.get('mask_attempts')) + shown_at_once + folded
+    told = _sentences(verdict.get('contrast_doubt'), 'warning', 'Is this the right contrast?', '')
+    told += _sentences(_reasons(verdict), kind, title, '') or f'<p>{title}.</p>'
+    attempts = verdict.get('attempts')
+    tried = tried or rows_html(attempts if isinstance(attempts, list) else [])
+    checks = _checks(verdict)
+    odd = [check for check in checks if check.get('status') != 'accept']
+    told += tried + (_table_of_checks(odd) if odd else '')
+    if not checks:
+        return told
+    folded = f'<summary>All {len(checks)} checks</summary>{_table_of_checks(checks)}'
+    return f'{told}<details>{folded}</details>'
 
 
-def _checks_html(checks: Sequence[Mapping[str, object]]) -> str:
+def _checks(verdict: Mapping[str, object]) -> list[Mapping[str, object]]:
+    checks = verdict.get('checks')
+    return [check for check in checks if isinstance(check, Mapping)] if _is_list(checks) else []
+
+
+def _reasons(verdict: Mapping[str, object]) -> list[str]:
+    """Sentences that tell why something is doubtful."""
+    if 'reasons' in verdict:
+        return _listed(verdict['reasons'])
+    return [str(check['words']) for check in _checks(verdict) if check.get('words')]
+
+
+def _table_of_checks(checks: Sequence[Mapping[str, object]]) -> str:
     rows = ''.join(
-        f'<tr class="{escape(str(check["status"]))}">'
-        f'<th scope="row">{escape(label(check["name"]))}</th>'
-        f'<td class="number">{escape(shown(check["value"]))} {escape(str(check["unit"]))}</td>'
-        f'<td>{escape(_range(check["accept"]))}</td><td>{escape(_range(check["believe"]))}</td>'
-        f'<td>{escape(str(check["reason"]))}</td></tr>'
+        f'<tr class="{escape(str(check.get("status")))}">'
+        f'<th scope="row">{escape(label(check.get("name")))}</th>'
+        f'<td class="number">{escape(shown(check.get("value")))} '
+        f'{escape(str(check.get("unit") or ""))}</td>'
+        f'<td>{escape(_range(check.get("accept")))}</td>'
+        f'<td>{escape(_range(check.get("believe")))}</td>'
+        f'<td>{escape(str(check.get("reason") or ""))}</td></tr>'
         for check in checks
     )
     head = (
@@ -225,12 +326,23 @@ def _range(limits: object) -> str:
 
 def _sentences(items: object, kind: str, title: str, otherwise: str) -> str:
     """A titled list in a box; the other sentence when there is nothing to list."""
-    listed = [items] if isinstance(items, str) else items
-    if not isinstance(listed, Sequence) or not listed:
+    listed = _listed(items)
+    if not listed:
         return f'<p>{otherwise}</p>' if otherwise else ''
     head = f'<strong>{title}</strong>' if title else ''
-    rows = ''.join(f'<li>{escape(shown(item))}</li>' for item in listed)
+    rows = ''.join(f'<li>{escape(item)}</li>' for item in listed)
     return f'<div class="{kind}">{head}<ul>{rows}</ul></div>'
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _listed(items: object) -> list[str]:
+    """Sentences as a list, whether there is none, one or a list of them."""
+    if isinstance(items, str):
+        return [items] if items else []
+    return [shown(item) for item in items] if _is_list(items) else []
 
 
 def steps_html(steps: Iterable[StepLike]) -> str:

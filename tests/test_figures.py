@@ -9,10 +9,20 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from PIL import Image
 
-from mriprep.figures import bias_field, histograms, mask_contour, template_overlay
-from mriprep.mosaic import Cut, Frame, Plane, grey, three_planes, window
+from mriprep.cuts import Cut, Frame, Plane, three_planes, through
+from mriprep.figures import (
+    bias_field,
+    coregistration_overlay,
+    histograms,
+    lesion_contour,
+    mask_contour,
+    template_overlay,
+)
+from mriprep.mosaic import AMBER, CONTOUR, LESION, grey, window
 from mriprep.svg import save_svg
 
 SHAPE = (40, 50, 30)
@@ -309,7 +319,147 @@ def test_overlay_shows_two_layers_in_turns(head, tmp_path):
 def test_overlay_lines_up_both_layers(head):
     volume, mask = head
     figure = template_overlay(volume, volume, mask, AFFINE)
-    for axes in figure.axes:
-        assert '50 mm' in [text.get_text() for text in axes.texts]
-    back, front = (np.asarray(axes.images[0].get_array()) for axes in figure.axes)
+    below, above, lines = figure.axes
+    back, front = (np.asarray(axes.images[0].get_array()) for axes in (below, above))
     np.testing.assert_array_equal(back, front)
+    assert '50 mm' in [text.get_text() for text in lines.texts]
+    assert [len(axes.collections) for axes in figure.axes] == [0, 0, 1]
+
+
+def _raster(axes):
+    return np.asarray(axes.images[0].get_array())[..., 0].astype(int)
+
+
+def _colours(figure):
+    return [to_hex(one.get_edgecolor()[0]) for axes in figure.axes for one in axes.collections]
+
+
+def test_bright_liquor_leaves_tissue_visible(head):
+    volume, mask = head
+    volume[mask] = np.where(np.random.default_rng(1).random(mask.sum()) < 0.1, 1500.0, 200.0)
+    low, high = window(volume, mask)
+    assert 0.3 < (200 - low) / (high - low) < 0.6
+
+
+def test_stripped_images_are_black_around_the_brain(head):
+    volume, mask = head
+    bare = np.where(mask, volume, 0)
+    assert window(bare, mask)[0] == 0
+    raster = _raster(mask_contour(bare, AFFINE, mask).axes[0])
+    assert np.mean(raster == 0) > 0.3
+
+
+def test_warnings_stand_above_the_slices_in_lines_that_fit(head):
+    volume, mask = head
+    plain = mask_contour(volume, AFFINE, mask)
+    told = mask_contour(volume, AFFINE, mask, warning='Fluid is darker than it should be. ' * 8)
+    lines = [text for text in told.axes[0].texts if text.get_color() == AMBER]
+    assert len(lines) == 2
+    assert ' '.join(text.get_text() for text in lines).count('Fluid') == 8
+    assert told.get_figheight() > plain.get_figheight()
+    highest = max(t.get_position()[1] for t in told.axes[0].texts if t.get_text() == 'L')
+    assert min(text.get_position()[1] for text in lines) > highest
+    renderer = FigureCanvasAgg(told).get_renderer()
+    for text in lines:
+        assert text.get_window_extent(renderer).x1 < told.bbox.x1
+
+
+def test_the_other_contrast_lies_over_the_reference(head, tmp_path):
+    volume, mask = head
+    other = np.where(mask, 100 - volume, 0)
+    figure = coregistration_overlay(
+        other, volume, mask, AFFINE, names=('FLAIR', 'T1w, reference'), warning='It is doubtful.'
+    )
+    text = save_svg(figure, tmp_path / 'x.svg').read_text()
+    back, front = text.index('<g class="mriprep-back"'), text.index('<g class="mriprep-front"')
+    assert back < text.index('>T1w, reference<') < front < text.index('>FLAIR<')
+    assert text.index('</g>', front) < text.index('>It is doubtful.<')
+    assert 'brain of the T1w, reference' in text
+    assert _colours(figure) == [CONTOUR]  # once, above both
+
+
+def test_slices_of_thick_voxels_have_their_shape_in_mm():
+    thick = np.diag([1.0, 1.0, 5.0, 1.0])
+    mask = np.zeros((60, 60, 14), bool)
+    mask[10:50, 10:50, 2:12] = True  # 40 x 40 x 50 mm
+    frame = Frame.around(mask, thick)
+    across, up = frame.size(Plane.CORONAL)
+    assert (across, up) == (60, 70)
+    (line,) = frame.outline(mask, Cut(plane=Plane.CORONAL, index=30))
+    np.testing.assert_allclose(np.ptp(line, axis=0), (40, 50))
+
+
+def test_a_stripped_subject_flickers_with_the_brain_of_the_template_alone(head):
+    volume, mask = head
+    volume += 30 * ~mask  # skin
+    bare = np.where(mask, volume, 0)
+    back, front, _ = template_overlay(bare, volume, mask, AFFINE).axes
+    np.testing.assert_array_equal(_raster(back), _raster(front))
+
+
+def test_nothing_is_hidden_of_a_whole_head_over_a_stripped_template(head):
+    volume, mask = head
+    volume += 30 * ~mask
+    bare = np.where(mask, volume, 0)
+    back, front, _ = template_overlay(volume, bare, mask, AFFINE).axes
+    assert np.mean(_raster(front) > 0) > 1.2 * np.mean(_raster(back) > 0)
+
+
+def test_lesions_are_cut_where_they_are():
+    lesion = np.zeros((40, 50, 30), bool)
+    lesion[5:9, 10:20, 12:25] = True
+    lesion[30:36, 40:44, 2:4] = True
+    for cuts in through(lesion, 6):
+        indices = [cut.index for cut in cuts]
+        assert len(set(indices)) == 6
+        hits = [np.moveaxis(lesion, cuts[0].plane, 0)[index].any() for index in indices]
+        assert all(hits)
+        assert indices == sorted(indices)
+    sagittal = [cut.index for cut in through(lesion, 6)[2]]
+    assert min(sagittal) < 9
+    assert max(sagittal) >= 30  # both pieces
+
+
+@pytest.mark.parametrize('place', [0, 15, 29])
+def test_a_lesion_of_one_voxel_is_shown_with_slices_beside_it(place):
+    lesion = np.zeros((40, 50, 30), bool)
+    lesion[20, 20, place] = True
+    axial = [cut.index for cut in through(lesion, 5)[0]]
+    assert len(axial) == 5
+    assert place in axial
+    assert np.ptp(axial) == 4
+
+
+def test_lesion_is_red_and_its_volume_is_told(head):
+    volume, mask = head
+    lesion = np.zeros_like(mask)
+    lesion[14:18, 20:24, 12:15] = True
+    figure = lesion_contour(volume, AFFINE, mask, lesion)
+    assert _colours(figure) == [CONTOUR, LESION]
+    assert any('Red: lesion, 0.43 ml.' in text for text in _texts(figure))
+    assert not any('outside' in text for text in _texts(figure))
+    lesion[10:30, 20:24, 20:28] = True  # half of it above the brain
+    texts = _texts(lesion_contour(volume, AFFINE, mask, lesion))
+    assert any(
+        re.fullmatch(r'4\d% of the lesion mask lies outside of the brain mask.', text)
+        for text in texts
+    )
+    assert any('Red: lesion, 6.2 ml.' in text for text in texts)
+
+
+def test_an_empty_lesion_mask_is_told(head):
+    volume, mask = head
+    texts = _texts(lesion_contour(volume, AFFINE, mask, np.zeros_like(mask)))
+    assert any('THE LESION MASK IS EMPTY' in text for text in texts)
+
+
+@pytest.mark.parametrize(('peak', 'scale', 'side'), [(30, 1, 'right'), (100, -1, 'left')])
+def test_the_legend_of_histograms_leaves_the_curve_free(head, peak, scale, side):
+    _, mask = head
+    tail = np.random.default_rng(2).exponential(20, mask.shape).astype(np.float32)
+    volume = peak + scale * np.minimum(tail, 90)
+    figure = histograms(volume, volume, None, mask)
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    box = axes.get_legend().get_window_extent().transformed(axes.transAxes.inverted())
+    assert (box.x0 > 0.5) == (side == 'right')

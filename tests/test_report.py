@@ -256,3 +256,132 @@ def test_failure_while_writing_keeps_the_old_page(out, monkeypatch):
         _page(out)
     assert (out / 'sub-01.html').read_text(encoding='utf-8') == old
     assert sorted(path.name for path in out.iterdir()) == ['sub-01', 'sub-01.html']
+
+
+def _section(text, name):
+    """HTML of one reportlet, up to the next."""
+    start = text.index(f'<div id="{name}_')
+    return text[start : text.find('<div id="', start + 1)]
+
+
+CONTRASTS = ['FLAIR', 'T1w', 'ceT1w']  # the reference first, not as the enumeration has them
+
+
+def test_each_contrast_has_its_block_the_reference_first(out, pictures):
+    for name in ('desc-brain_FLAIR', 'ce-gd_desc-brain_T1w', 'desc-brain_T1w', 'desc-brain_PDw'):
+        _put(out, f'{name}.svg', pictures.mask)
+    text = _page(out, sessions=[SessionRecord(contrasts=CONTRASTS, steps=[STEP])])
+    part = _section(text, 'desc-brain')
+    found = re.findall(r'<h4 class="contrast">(.*?)</h4>', part)
+    assert found == [
+        'FLAIR <small>reference</small>', 'T1w', 'T1w with contrast agent', 'PDw',
+    ]  # fmt: skip
+    assert part.count('<svg') == 4
+    assert part.count('class="caption"') == 1
+    assert 'T1w image' not in part
+    _Outline(text)
+
+
+def test_missing_figures_of_planned_contrasts_are_named(out, pictures):
+    _put(out, 'desc-brain_FLAIR.svg', pictures.mask)
+    _put(out, 'ce-gd_desc-brain_T1w.svg', pictures.mask)
+    text = _page(out, sessions=[SessionRecord(contrasts=CONTRASTS, spaces=['TPL'])])
+    part = _section(text, 'desc-brain')
+    blocks = re.split(r'<h4 class="contrast">(\w+)', part)
+    missing = [name for name, html in zip(blocks[1::2], blocks[2::2], strict=True)
+               if 'was not made' in html and '<svg' not in html]  # fmt: skip
+    assert missing == ['T1w']
+    joined = _section(text, 'desc-coregistration')
+    assert re.findall(r'class="contrast">([^<]*)<', joined) == ['T1w', 'T1w with contrast agent']
+    assert joined.count('The picture of the co-registration was not made') == 2
+    assert joined.count('The verdict on the co-registration was not made') == 2
+    registered = _section(text, 'desc-registration')
+    assert registered.count('was not made') == 1
+    assert 'id="desc-lesion' not in text
+
+
+def test_one_contrast_needs_no_headings(out, pictures):
+    _put(out, 'desc-brain_FLAIR.svg', pictures.mask)
+    text = _page(out, sessions=[SessionRecord(contrasts=['FLAIR'])])
+    assert 'class="contrast"' not in text
+    assert 'co-registration' not in text
+    assert '<svg' in _section(text, 'desc-brain')
+
+
+def test_planned_names_say_what_is_missing(out, pictures):
+    _put(out, 'desc-brain_T2w.svg', pictures.mask)
+    names = [
+        'sub-01_desc-brain_T1w.svg',
+        'sub-01_desc-guard_T1w.html',
+        'sub-01_desc-brain_T2w.svg',
+    ]
+    text = _page(out, sessions=[SessionRecord(contrasts=['T1w', 'T2w'], figures=names)])
+    assert text.count('was not made') == 2
+    assert re.findall(r'class="contrast">(\w+)', _section(text, 'desc-guard')) == ['T1w']
+
+
+def test_picture_and_verdict_of_a_coregistration_stand_together(out, pictures):
+    for suffix in ('T2w', 'FLAIR'):
+        _put(out, f'desc-coregistration_{suffix}.svg', pictures.overlay)
+        _put(out, f'desc-coregguard_{suffix}.html', f'<p>verdict on {suffix}</p>')
+    text = _page(out, sessions=[SessionRecord(contrasts=['T1w', 'T2w', 'FLAIR'])])
+    part = _section(text, 'desc-coregistration')
+    order = [part.index(words) for words in ('>T2w<', 'verdict on T2w', '>FLAIR<', 'on FLAIR')]
+    assert order == sorted(order)
+    assert part.count('<svg') == 2
+    assert text.count('verdict on T2w') == 1
+
+
+def test_runs_of_one_contrast_are_told_apart(out):
+    for run in ('1', '2'):
+        _put(out, f'acq-x_run-{run}_desc-audit_T1w.html', f'<p>header {run}</p>')
+    part = _section(_page(out), 'desc-audit')
+    assert re.findall(r'<h5>(.*?)</h5><p>(.*?)</p>', part) == [
+        ('run-1', 'header 1'), ('run-2', 'header 2'),
+    ]  # fmt: skip
+
+
+def test_lesions_are_shown_where_there_are_some(out, pictures):
+    _put(out, 'desc-lesion_FLAIR.svg', pictures.mask)
+    text = _page(out, sessions=[SessionRecord(contrasts=['T1w', 'FLAIR'])])
+    assert re.findall(r'class="contrast">(\w+)', _section(text, 'desc-lesion')) == ['FLAIR']
+
+
+def test_images_and_runs_of_a_session_have_tables(out):
+    images = [
+        {'contrast': 'T1w', 'image': 'sub-01/anat/sub-01_T1w.nii.gz', 'role': 'reference'},
+        {'contrast': 'T2w', 'image': 'sub-01/anat/sub-01_T2w.nii.gz', 'role': 'other',
+         'brain mask': 'doubtful: look at it'},
+    ]  # fmt: skip
+    runs = [{'image': 'run-1', 'use': 'left out', 'why': 'coarse voxels'}]
+    text = _page(out, sessions=[SessionRecord(images=images, runs=runs, summary={'age': 3})])
+    part = _section(text, 'desc-summary')
+    order = [
+        part.index(words)
+        for words in ('age', 'Images of this session', 'sub-01_T2w.nii.gz', 'Which runs', 'coarse')
+    ]
+    assert order == sorted(order)
+    assert '<td class="doubtful">doubtful: look at it</td>' in part
+    assert 'Which runs' not in _page(out, sessions=[SessionRecord(images=images)])
+
+
+def test_sessions_of_other_runs_are_not_blamed(out, pictures):
+    _put(out, 'ses-old_desc-brain_FLAIR.svg', pictures.mask)
+    text = _page(out, sessions=[SessionRecord(session='new', contrasts=['T1w'], steps=[STEP])])
+    old = text[text.index('<div id="desc-brain_session-old') : text.index('id="Steps"')]
+    assert '<svg' in old
+    assert 'was not made' not in old
+    assert 'this session was not part of this run' in text
+
+
+def test_sessions_and_their_parts_can_be_reached(out, pictures):
+    for session in 'ab':
+        _put(out, f'ses-{session}_desc-brain_T1w.svg', pictures.mask)
+    records = [SessionRecord(session=name, summary={'x': 1}) for name in 'ab']
+    text = _page(out, sessions=records)
+    nav = text[text.index('<nav') : text.index('</nav>')]
+    assert re.findall(r'href="#desc-summary_session-(.)', nav) == ['a', 'b']
+    bars = re.findall(r'<div class="bar">.*?</div>', text, re.DOTALL)
+    assert re.search(r'href="#desc-brain_session-b[^"]*">Brain mask<', bars[1])
+    outline = _Outline(text)
+    assert {link[1:] for link in outline.links if link.startswith('#')} <= set(outline.ids)

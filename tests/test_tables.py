@@ -9,10 +9,14 @@ import pytest
 
 from mriprep.tables import (
     audit_html,
+    checks_html,
     guard_html,
+    rows_html,
     steps_html,
     summary_html,
     times_html,
+    verdict_words,
+    warning_words,
     without_paths,
 )
 
@@ -127,3 +131,77 @@ def test_what_was_tried_is_listed_in_its_order():
     assert html.index('template') < html.index('deepbet')
     assert '1500 ml' in html
     assert 'Odd. Cut.' in html
+
+
+def test_a_doubt_of_the_contrast_comes_first():
+    html = guard_html(verdict('accept', contrast_doubt='Fluid is <dark>.'))
+    assert html.index('Fluid is &lt;dark&gt;.') < html.index('The mask is believed')
+    assert 'class="warning"' in html
+    assert warning_words({'contrast_doubt': 'Fluid is dark.'}) == 'Fluid is dark.'
+    assert warning_words(verdict('doubtful')) == ''
+
+
+def test_a_mask_that_was_not_judged_is_told_so():
+    assert guard_html({'mask_extractor': 'reference'}) == '<p>The mask was not judged.</p>'
+
+
+@pytest.mark.parametrize(
+    ('found', 'words'),
+    [
+        ({'mask_extractor': 'reference'}, 'Taken from the reference.'),
+        ({'mask_extractor': 'given', 'mask_status': 'accept'}, 'Given, believed.'),
+        ({'mask_extractor': 'new', 'mask_status': 'refused'}, 'Found by new, REFUSED.'),
+        ({'mask_status': 'accept'}, 'The mask is believed.'),
+        ({}, ''),
+    ],
+)
+def test_the_source_of_a_mask_is_worded(found, words):
+    assert verdict_words(found) == words
+
+
+def coregistration(status):
+    plain = {key.removeprefix('mask_'): value for key, value in verdict(status).items()}
+    del plain['reasons']
+    return plain
+
+
+def test_checks_of_a_coregistration_have_the_same_table():
+    tried = [{'start': 'headers', 'status': 'refused'}, {'start': 'centres', 'status': None}]
+    found = coregistration('refused') | {'attempts': tried}
+    html = checks_html(found, 'The co-registration')
+    above, _, folded = html.partition('<details>')
+    assert above.startswith('<div class="bad"><strong>The co-registration is REFUSED</strong>')
+    assert 'the edge &lt;is&gt; off' in above
+    assert 'centres' in above
+    assert 'All 2 checks' in folded
+    words = warning_words(found, 'The co-registration')
+    assert words == 'The co-registration is REFUSED. the edge <is> off'
+    assert warning_words(coregistration('accept') | {'reasons': []}, 'It') == ''
+
+
+def test_checks_that_lack_fields_are_told():
+    html = checks_html({'status': 'doubtful', 'checks': [{'name': 'overlap'}, 'odd']}, 'It')
+    assert 'overlap' in html
+    assert 'All 1 checks' in html
+
+
+def test_rows_have_the_columns_that_have_values():
+    html = rows_html(
+        [
+            {'contrast': 'T1w', 'image': 'sub-1/anat/sub-1_T1w.nii.gz', 'co-registration': None},
+            {'contrast': 'T2w', 'zooms_mm': (0.6, 0.6, 3.3), 'remarks': ['a <b>', 'c'], 'x': ''},
+        ]
+    )
+    assert re.findall(r'<th>([^<]*)</th>', html) == [
+        'contrast', 'image', 'voxel size (mm)', 'remarks',
+    ]  # fmt: skip
+    assert '<td class="file">sub-1_T1w.nii.gz</td>' in html
+    assert '<td>0.6 × 0.6 × 3.3</td>' in html
+    assert 'a &lt;b&gt;<br>c' in html
+    assert html.count('<tr>') == 3
+    assert rows_html([]) == rows_html([{'x': None}]) == ''
+
+
+def test_doubts_in_rows_are_coloured():
+    html = rows_html([{'a': 'doubtful: look at it (deepbet)', 'b': 'REFUSED', 'c': 'believed'}])
+    assert re.findall(r'<td class="(\w+)">', html) == ['doubtful', 'refused']

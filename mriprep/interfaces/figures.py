@@ -37,17 +37,22 @@ class MaskFigure(SimpleInterface):
         from nipype.interfaces.base import isdefined
 
         from mriprep.figures import mask_contour
-        from mriprep.tables import verdict_words
+        from mriprep.tables import verdict_words, warning_words
 
         names = [self.inputs.in_file]
         if isdefined(self.inputs.in_rival):
             names.append(self.inputs.in_rival)
         volumes, mask, affine = _on_one_grid(names, self.inputs.in_mask)
         rival = volumes[1] > 0.5 if len(volumes) == 2 else None
-        remark = ''
-        if isdefined(self.inputs.in_verdict):
-            remark = verdict_words(_read_json(self.inputs.in_verdict))
-        figure = mask_contour(volumes[0], affine, mask, rival=rival, remark=remark)
+        verdict = _read_json(self.inputs.in_verdict) if isdefined(self.inputs.in_verdict) else {}
+        figure = mask_contour(
+            volumes[0],
+            affine,
+            mask,
+            rival=rival,
+            remark=verdict_words(verdict),
+            warning=warning_words(verdict),
+        )
         self._results['out_report'] = _svg(figure, runtime, 'brain')
         return runtime
 
@@ -67,6 +72,24 @@ class GuardTable(SimpleInterface):
 
         verdict = _read_json(self.inputs.in_verdict)
         self._results['out_report'] = _html(guard_html(verdict), runtime, 'guard')
+        return runtime
+
+
+class _CoregistrationTableInputSpec(BaseInterfaceInputSpec):
+    in_verdict = File(exists=True, mandatory=True, desc='JSON: status and checks')
+
+
+class CoregistrationTable(SimpleInterface):
+    """Tell what the guard of a co-registration measured, and what it says."""
+
+    input_spec = _CoregistrationTableInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.tables import checks_html
+
+        html = checks_html(_read_json(self.inputs.in_verdict), 'The co-registration')
+        self._results['out_report'] = _html(html, runtime, 'coregguard')
         return runtime
 
 
@@ -98,7 +121,7 @@ class _OverlayFigureInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='registered image, in template space')
     in_template = File(exists=True, mandatory=True, desc='template, on any grid')
     in_mask = File(exists=True, mandatory=True, desc='brain mask of the template')
-    file_name = traits.Str('registered T1w', usedefault=True, desc='title of the image')
+    file_name = traits.Str('registered image', usedefault=True, desc='title of the image')
     template_name = traits.Str('template', usedefault=True, desc='title of the template')
 
 
@@ -120,6 +143,75 @@ class OverlayFigure(SimpleInterface):
         names = (self.inputs.file_name, self.inputs.template_name)
         figure = template_overlay(subject, template, mask, affine, names=names)
         self._results['out_report'] = _svg(figure, runtime, 'registration')
+        return runtime
+
+
+class _CoregistrationFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(
+        exists=True, mandatory=True, desc='other contrast, in the space of the reference; any grid'
+    )
+    in_transform = File(
+        exists=True,
+        desc='linear ITK transform that resamples it onto the reference; none: at rest',
+    )
+    in_reference = File(exists=True, mandatory=True, desc='reference, RAS axes')
+    in_mask = File(exists=True, mandatory=True, desc='brain mask on the grid of the reference')
+    in_verdict = File(exists=True, desc='JSON: what the guard says')
+    file_name = traits.Str('other contrast', usedefault=True, desc='title of the other contrast')
+    reference_name = traits.Str('reference', usedefault=True, desc='title of the reference')
+
+
+class CoregistrationFigure(SimpleInterface):
+    """Draw another contrast and the reference, to be shown in turns."""
+
+    input_spec = _CoregistrationFigureInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from nipype.interfaces.base import isdefined
+
+        from mriprep.figures import coregistration_overlay
+        from mriprep.tables import warning_words
+        from mriprep.transforms import linear_matrix
+
+        (reference,), mask, affine = _on_one_grid([self.inputs.in_reference], self.inputs.in_mask)
+        there = None
+        if isdefined(self.inputs.in_transform):
+            there = linear_matrix(Path(self.inputs.in_transform))
+        other = _onto(self.inputs.in_file, affine, mask.shape, there)
+        verdict = _read_json(self.inputs.in_verdict) if isdefined(self.inputs.in_verdict) else {}
+        figure = coregistration_overlay(
+            other,
+            reference,
+            mask,
+            affine,
+            names=(self.inputs.file_name, self.inputs.reference_name),
+            warning=warning_words(verdict, 'The co-registration'),
+        )
+        self._results['out_report'] = _svg(figure, runtime, 'coregistration')
+        return runtime
+
+
+class _LesionFigureInputSpec(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='3D image')
+    in_mask = File(exists=True, mandatory=True, desc='brain mask on the same grid')
+    in_lesion = File(exists=True, mandatory=True, desc='lesion mask on the same grid')
+
+
+class LesionFigure(SimpleInterface):
+    """Draw the contour of a lesion mask over an image, where the lesion is."""
+
+    input_spec = _LesionFigureInputSpec
+    output_spec = _ReportletOutputSpec
+
+    def _run_interface(self, runtime):
+        from mriprep.figures import lesion_contour
+
+        (image, lesion), mask, affine = _on_one_grid(
+            [self.inputs.in_file, self.inputs.in_lesion], self.inputs.in_mask
+        )
+        figure = lesion_contour(image, affine, mask, lesion > 0.5)
+        self._results['out_report'] = _svg(figure, runtime, 'lesion')
         return runtime
 
 
@@ -188,16 +280,23 @@ def _read_ras(name):
     return np.asarray(image.dataobj, dtype=np.float32), image.affine
 
 
-def _onto(name, affine, shape):
-    """Read an image and bring it, linearly, onto a grid of the same space."""
+def _onto(name, affine, shape, there=None):
+    """Read an image and bring it, linearly, onto a grid; ``there`` leads from grid to image, mm."""
     import numpy as np
     from scipy import ndimage
 
     volume, own = _read_ras(name)
-    if volume.shape == shape and np.allclose(own, affine, atol=1e-3):
-        return volume
+    if there is None:
+        if volume.shape == shape and np.allclose(own, affine, atol=1e-3):
+            return volume
+        there = np.eye(4)
+    # 'constant' would drop the outermost slices when they are missed by a rounding error
     return ndimage.affine_transform(
-        volume, np.linalg.inv(own) @ affine, output_shape=shape, order=1
+        volume,
+        np.linalg.inv(own) @ there @ affine,
+        output_shape=shape,
+        order=1,
+        mode='grid-constant',
     )
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
+from PIL import Image
 
 from mriprep.interfaces.figures import (
     AuditTable,
     BiasFigure,
+    CoregistrationFigure,
+    CoregistrationTable,
+    GuardTable,
     HistogramFigure,
+    LesionFigure,
     MaskFigure,
     OverlayFigure,
 )
+from mriprep.itk import write_linear
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 1.5, 0, -30], [0, 0, 3, -20], [0, 0, 0, 1]])
 
@@ -47,9 +57,14 @@ def _cases(files):
         HistogramFigure(in_before=image, in_after=image, in_mask=mask, in_zscore=files['zscore']),
         'After z-scoring: mean 0.00, deviation 1.00',
     )
+    yield LesionFigure(in_file=image, in_mask=mask, in_lesion=mask), 'Red: lesion, 16.2 ml.'
+    yield (
+        CoregistrationFigure(in_file=image, in_reference=image, in_mask=mask, file_name='FLAIR'),
+        'FLAIR and reference in turns',
+    )
 
 
-@pytest.mark.parametrize('case', range(5))
+@pytest.mark.parametrize('case', range(7))
 def test_figure_is_written_into_the_working_folder(files, tmp_path, monkeypatch, case):
     folder = tmp_path / 'node'
     folder.mkdir()
@@ -97,3 +112,66 @@ def test_overlay_takes_a_template_on_another_grid(make_nifti, tmp_path):
     overlay = OverlayFigure(in_file=half, in_template=template, in_mask=mask)
     report = overlay.run(cwd=str(tmp_path)).outputs.out_report
     assert Path(report).read_text().rstrip().endswith('</svg>')
+
+
+def test_the_other_contrast_may_lie_on_its_own_grid(files, make_nifti, tmp_path):
+    thick = np.random.default_rng(6).uniform(0, 90, (14, 16, 9)).astype(np.float32)
+    turned = np.array([[0.0, 3, 0, -12], [3, 0, 0, -30], [0, 0, 6, -22], [0, 0, 0, 1]])
+    other = make_nifti('other.nii.gz', thick, turned)
+    verdict = tmp_path / 'verdict.json'
+    verdict.write_text(json.dumps({
+        'status': 'doubtful',
+        'checks': [{'name': 'overlap', 'status': 'doubtful', 'words': 'Masks overlap by 0.81.'}],
+    }))  # fmt: skip
+    drawn = CoregistrationFigure(
+        in_file=other,
+        in_reference=files['image'],
+        in_mask=files['mask'],
+        in_verdict=verdict,
+        file_name='FLAIR',
+        reference_name='T1w (reference)',
+    )
+    text = Path(drawn.run(cwd=str(tmp_path)).outputs.out_report).read_text()
+    for told in ('>FLAIR<', '>T1w (reference)<', 'doubtful: look at it. Masks overlap by 0.81.'):
+        assert told in text
+    table = CoregistrationTable(in_verdict=verdict).run(cwd=str(tmp_path)).outputs.out_report
+    assert Path(table).name == 'coregguard.html'
+    assert 'The co-registration is doubtful' in Path(table).read_text()
+
+
+def test_a_doubt_of_the_contrast_is_told_in_picture_and_table(files, tmp_path):
+    verdict = tmp_path / 'verdict.json'
+    verdict.write_text(
+        json.dumps(
+            {'mask_extractor': 'stripped', 'contrast_doubt': 'Fluid is dark, as in a FLAIR.'}
+        )
+    )
+    picture = MaskFigure(in_file=files['image'], in_mask=files['mask'], in_verdict=verdict)
+    text = Path(picture.run(cwd=str(tmp_path)).outputs.out_report).read_text()
+    assert 'Fluid is dark, as in a FLAIR.' in text
+    assert 'Already stripped: taken from the image.' in text
+    table = GuardTable(in_verdict=verdict).run(cwd=str(tmp_path)).outputs.out_report
+    assert 'Fluid is dark' in Path(table).read_text()
+
+
+def test_the_transform_brings_the_other_contrast_onto_the_reference(files, make_nifti, tmp_path):
+    turn = np.radians(10)
+    moved = np.eye(4)
+    moved[:3, 3] = 4, -7, 2
+    moved[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    volume = np.asarray(nb.load(files['image']).dataobj)
+    away = make_nifti('away.nii.gz', volume, moved @ AFFINE)
+    write_linear(moved, tmp_path / 'xfm.h5')
+
+    def drawn(**inputs):
+        figure = CoregistrationFigure(in_reference=files['image'], in_mask=files['mask'], **inputs)
+        text = Path(figure.run(cwd=str(tmp_path)).outputs.out_report).read_text()
+        front = text[text.index('mriprep-front"') :]
+        packed = re.search(r'base64,([^"]+)', front)[1]
+        picture = Image.open(io.BytesIO(base64.b64decode(packed))).convert('L')
+        return np.asarray(picture, dtype=float)
+
+    still = drawn(in_file=files['image'])
+    back = drawn(in_file=away, in_transform=tmp_path / 'xfm.h5')
+    assert np.abs(back - still).mean() < 2
+    assert np.abs(drawn(in_file=away) - still).mean() > 10
