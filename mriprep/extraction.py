@@ -15,7 +15,7 @@ from mriprep.criteria import RANK
 from mriprep.extractors.base import BrainMap, MapKind, NoBrainError
 from mriprep.guard import Check, Status, Verdict
 from mriprep.masks import Pieces, clean_brain
-from mriprep.settings import GIVEN
+from mriprep.settings import GIVEN, STRIPPED
 from mriprep.truth import dice
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _attempts(
 ) -> Iterator[Attempt]:
     """Try one way after another, for as long as the caller asks for more."""
     yield _attempt(volume, first, judge, threshold)
-    computed = first.name != GIVEN
+    computed = first.name not in (GIVEN, STRIPPED)
     if computed:
         volume = even(volume)
         yield replace(_attempt(volume, first, judge, threshold), evened=True)

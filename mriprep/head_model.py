@@ -5,27 +5,60 @@ Crude as anatomy, true enough as contrast that brain extraction made for real he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# T1w brightness, arbitrary units
-_GREY, _WHITE = 165.0, 225.0
-_CSF, _BONE, _MARROW, _FAT, _MUSCLE, _SKIN, _VITREOUS = (
-    45.0,
-    18.0,
-    110.0,
-    255.0,
-    105.0,
-    130.0,
-    35.0,
-)
-_MARKER = 520.0  # a fish-oil capsule outshines everything else
+_MARKER = 520.0  # a fish-oil capsule outshines everything else, in every contrast
 _MARKER_RADIUS_MM = 6.0
 _CHIN_MM = -135.0  # where the head model ends below
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tissues:
+    """Brightness of each tissue in one contrast, arbitrary units."""
+
+    grey: float
+    white: float
+    csf: float
+    bone: float
+    marrow: float
+    fat: float
+    muscle: float
+    skin: float
+    vitreous: float
+    cord: float
+
+
+T1W = Tissues(
+    grey=165.0,
+    white=225.0,
+    csf=45.0,
+    bone=18.0,
+    marrow=110.0,
+    fat=255.0,
+    muscle=105.0,
+    skin=130.0,
+    vitreous=35.0,
+    cord=200.0,
+)
+CE_T1W = replace(T1W, skin=190.0, muscle=130.0)  # what blood reaches, and no barrier keeps out
+T2W = Tissues(
+    grey=140.0,
+    white=95.0,
+    csf=300.0,
+    bone=12.0,
+    marrow=80.0,
+    fat=170.0,
+    muscle=45.0,
+    skin=70.0,
+    vitreous=310.0,
+    cord=100.0,
+)
+FLAIR = replace(T2W, grey=170.0, white=130.0, csf=30.0, vitreous=35.0, cord=130.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,8 +79,9 @@ def sharp_brain(
     gm: NDArray[np.floating[Any]],
     wm: NDArray[np.floating[Any]],
     csf: NDArray[np.floating[Any]],
+    tissues: Tissues = T1W,
 ) -> NDArray[np.float32]:
-    """Make a T1w brain as crisp as one person's from the tissue maps of many.
+    """Make a brain as crisp as one person's from the tissue maps of many.
 
     An averaged brain fades toward its rim. Bias field correction can't tell that from shading,
     and takes it out.
@@ -56,36 +90,43 @@ def sharp_brain(
     ----------
     gm, wm, csf : (I, J, K) float array
         Probabilities of the tissues; all zero outside the brain.
+    tissues : Tissues
+        The contrast.
 
     Returns
     -------
     (I, J, K) float32 array
-        Zero outside the brain; white matter at 225.
+        Zero outside the brain.
     """
     import numpy as np
 
     # the fourth power makes the likeliest tissue win, and leaves borders a partial volume
     weights = [np.asarray(tissue, np.float32) ** 4 for tissue in (gm, wm, csf)]
     total = np.maximum(sum(weights), np.float32(1e-6))
-    levels = (_GREY, _WHITE, _CSF)
+    levels = (tissues.grey, tissues.white, tissues.csf)
     brain = sum(level * weight for level, weight in zip(levels, weights, strict=True)) / total
     return np.asarray(brain, np.float32)
 
 
 def whole_head(
-    brain: NDArray[np.floating[Any]], mask: NDArray[np.bool_], affine: NDArray[np.float64]
+    brain: NDArray[np.floating[Any]],
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    tissues: Tissues = T1W,
 ) -> Head:
     """Put a brain into a head: CSF, skull, scalp, eyes, face, neck and a capsule on the left.
 
     Parameters
     ----------
     brain : (I, J, K) array
-        Stripped T1w, white matter at about 225.
+        Stripped head, in the units of `tissues`.
     mask : (I, J, K) bool array
         The brain.
     affine : (4, 4) array
         Voxel indices to RAS mm; isotropic voxels, axes right, anterior, superior, origin between
         the hemispheres.
+    tissues : Tissues
+        The contrast.
 
     Returns
     -------
@@ -104,11 +145,11 @@ def whole_head(
     # the shells are smooth, so that half the resolution does
     step = 2 if size < 2 else 1
     x, y, z = _axes_mm(affine, mask.shape, step)
-    outside, marker = _surroundings(mask[::step, ::step, ::step], size * step, x, y, z)
+    outside, marker = _surroundings(mask[::step, ::step, ::step], size * step, x, y, z, tissues)
     if step > 1:
         outside = _upsample(outside, mask.shape)
     inside = ndi.gaussian_filter(mask.astype(np.float32), 0.5 / size)
-    filled = np.where(mask, brain, _CSF)
+    filled = np.where(mask, brain, tissues.csf)
     volume = (inside * filled + (1 - inside) * outside).astype(np.float32)
     x, y, z = _axes_mm(affine, mask.shape, 1)
     capsule = _ball(x, y, z, marker, _MARKER_RADIUS_MM)
@@ -149,6 +190,7 @@ def _surroundings(
     x: NDArray[np.float32],
     y: NDArray[np.float32],
     z: NDArray[np.float32],
+    tissues: Tissues,
 ) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
     """Paint everything but the brain, outermost first; also find the place of the capsule.
 
@@ -167,23 +209,24 @@ def _surroundings(
     neck = np.where(z < -35, neck, 9)
     face = _ball(x, y, z, (0, 38, -62), (62.0, 58.0, 72.0))
     for shape, skin in ((neck, 0.97), (face, 0.97), (depth / 15.5, 0.9)):
-        volume[(shape < 1) & (volume == 0)] = _SKIN
-        volume[shape < skin] = _FAT
+        volume[(shape < 1) & (volume == 0)] = tissues.skin
+        volume[shape < skin] = tissues.fat
     texture = np.random.default_rng(0).standard_normal(mask.shape, dtype=np.float32)
     texture = ndi.gaussian_filter(texture, 4 / size)
-    muscle = _MUSCLE * (1 + 0.25 * texture / texture.std())
+    muscle = tissues.muscle * (1 + 0.25 * texture / texture.std())
     deep = (np.minimum(neck, face) < 0.88) & ((depth > 9) | (z < -60))
     volume[deep] = muscle[deep]
     for side in (-1, 1):
         eye = _ball(x, y, z, (33.0 * side, 70.0, -34.0), 1.0)
-        volume[eye < 19] = _FAT
-        volume[eye < 12.5] = _SKIN
-        volume[eye < 11] = _VITREOUS
+        volume[eye < 19] = tissues.fat
+        volume[eye < 12.5] = tissues.skin
+        volume[eye < 11] = tissues.vitreous
     airway = _ball(x, y, z, (0, 68, -58), (13.0, 30.0, 18.0))
     volume[airway < 1] = 0
-    for reach, tissue in ((9, _BONE), (6.5, _MARROW), (4.5, _BONE), (2.5, _CSF)):
+    bone, marrow = tissues.bone, tissues.marrow
+    for reach, tissue in ((9, bone), (6.5, marrow), (4.5, bone), (2.5, tissues.csf)):
         volume[depth < reach] = tissue
-    _paint_spine(volume, mask, x, y, z)
+    _paint_spine(volume, mask, x, y, z, tissues)
     volume = ndi.gaussian_filter(volume, 0.6)
     level = int(np.argmin(np.abs(z - 20)))
     row = int(np.argmin(np.abs(y + 20)))
@@ -197,6 +240,7 @@ def _paint_spine(
     x: NDArray[np.float32],
     y: NDArray[np.float32],
     z: NDArray[np.float32],
+    tissues: Tissues,
 ) -> None:
     """Continue the brain stem as a cord in its canal, in front of it the vertebrae; in place."""
     import numpy as np
@@ -209,11 +253,11 @@ def _paint_spine(
     body = _ball(x, y, 0 * z, (0, stem + 22, 0), 1.0)
     canal = _ball(x, y, 0 * z, (0, stem, 0), 1.0)
     for where, tissue in (
-        (body < 14, _BONE),
-        ((body < 12) & ~disc, _MARROW),
-        (canal < 13, _BONE),
-        (canal < 10, _CSF),
-        (canal < 6, 200.0),
+        (body < 14, tissues.bone),
+        ((body < 12) & ~disc, tissues.marrow),
+        (canal < 13, tissues.bone),
+        (canal < 10, tissues.csf),
+        (canal < 6, tissues.cord),
     ):
         volume[below & where] = tissue
 

@@ -22,6 +22,7 @@ from mriprep.sidecars import natural, read_participants, split_name
 
 __all__ = ['ImageRecord', 'Inventory', 'InventoryError', 'Issue', 'Severity', 'take_inventory']
 
+_EXTENSIONS = ['.nii', '.nii.gz', '.mgz', '.mgh']  # BIDS has the first two
 # groups of fMRIPrep's filter files that are about other images
 _OTHER_FILTERS = (  # noqa: SIM905
     'anat asl bold cbv dwi flair fmap func m0scan megre mese pdw pet roi sbref t1w t2starw t2w '
@@ -222,7 +223,7 @@ def _index(root: Path, subjects: Sequence[str] | None, database_dir: Path | None
     ignore = [
         re.compile(rf'^/(?!sub-(?:{labels})(?:/|$))'),
         re.compile(r'/(?:beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(?:/|$)'),
-        re.compile(r'(?<!\.nii)\.(?!nii$)[^/.]+$'),  # all but .nii and .nii.gz
+        re.compile(r'(?<!\.nii)\.(?!(?:nii|mgz|mgh)$)[^/.]+$'),  # what is no image
     ]
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
     return BIDSLayout(
@@ -244,7 +245,7 @@ def _query(
     special = {None: Query.NONE, '*': Query.ANY}
     found = []
     for suffix in suffixes:
-        terms: dict[str, Any] = {'suffix': suffix, 'extension': ['.nii', '.nii.gz']}
+        terms: dict[str, Any] = {'suffix': suffix, 'extension': _EXTENSIONS}
         for entity, value in groups.get(suffix, {}).items():
             if entity not in known:
                 raise InventoryError(

@@ -29,7 +29,7 @@ AnyPath = TypeVar('AnyPath', bound=PurePath)
 
 
 class Output(StrEnum):
-    """Everything that is written for one reference image."""
+    """Everything that is written."""
 
     PREPROC = 'preproc'
     BRAIN_MASK = 'brain_mask'
@@ -38,6 +38,13 @@ class Output(StrEnum):
     ZSCORE = 'zscore'
     FORWARD = 'forward'
     INVERSE = 'inverse'
+    TO_REFERENCE = 'to_reference'
+    FROM_REFERENCE = 'from_reference'
+    TO_INDIVIDUAL = 'to_individual'
+    FROM_INDIVIDUAL = 'from_individual'
+    FROM_RUN = 'from_run'
+    TO_RUN = 'to_run'
+    LESION = 'lesion'
     METRICS = 'metrics'
     AUDIT_FIGURE = 'audit_figure'
     BRAIN_FIGURE = 'brain_figure'
@@ -45,6 +52,9 @@ class Output(StrEnum):
     BIAS_FIGURE = 'bias_figure'
     HISTOGRAM_FIGURE = 'histogram_figure'
     REGISTRATION_FIGURE = 'registration_figure'
+    COREGISTRATION_FIGURE = 'coregistration_figure'
+    COREGISTRATION_GUARD_FIGURE = 'coregistration_guard_figure'
+    LESION_FIGURE = 'lesion_figure'
 
 
 class Kind(StrEnum):
@@ -65,6 +75,7 @@ class Pattern:
     kind: Kind
     extension: str
     desc: str | None = None
+    label: str | None = None
     suffix: str | None = None  # None: the suffix of the source image
     stripped: bool | None = None  # value of SkullStripped; None: not an image
     doc: str = ''
@@ -114,6 +125,20 @@ PATTERNS: Mapping[Output, Pattern] = {
     Output.INVERSE: Pattern(
         kind=Kind.TRANSFORM, extension='.h5', suffix='xfm', doc='ITK transform from the template'
     ),
+    **{
+        output: Pattern(kind=Kind.TRANSFORM, extension='.txt', suffix='xfm', doc=doc)
+        for output, doc in (
+            (Output.TO_REFERENCE, 'rigid ITK transform to the reference'),
+            (Output.FROM_REFERENCE, 'rigid ITK transform from the reference'),
+            (Output.TO_INDIVIDUAL, 'rigid ITK transform to the mean of the sessions'),
+            (Output.FROM_INDIVIDUAL, 'rigid ITK transform from the mean of the sessions'),
+            (Output.FROM_RUN, 'rigid ITK transform from one run to the average'),
+            (Output.TO_RUN, 'rigid ITK transform from the average to one run'),
+        )
+    },
+    Output.LESION: Pattern(
+        kind=Kind.MASK, extension='.nii.gz', label='lesion', suffix='mask', doc='lesion mask'
+    ),
     Output.METRICS: Pattern(
         kind=Kind.METRICS, extension='.json', desc='iqms', doc='what the guard measured'
     ),
@@ -123,6 +148,13 @@ PATTERNS: Mapping[Output, Pattern] = {
     Output.BIAS_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='bias'),
     Output.HISTOGRAM_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='histogram'),
     Output.REGISTRATION_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='registration'),
+    Output.COREGISTRATION_FIGURE: Pattern(
+        kind=Kind.FIGURE, extension='.svg', desc='coregistration'
+    ),
+    Output.COREGISTRATION_GUARD_FIGURE: Pattern(
+        kind=Kind.FIGURE, extension='.html', desc='coregguard'
+    ),
+    Output.LESION_FIGURE: Pattern(kind=Kind.FIGURE, extension='.svg', desc='lesion'),
 }
 
 
@@ -152,6 +184,8 @@ def output_path(
     session: str | None = None,
     source_entities: Iterable[tuple[str, str]] = (),
     source_suffix: str = 'T1w',
+    label: str | None = None,
+    apart: bool = False,
     space: Space | None = None,
 ) -> PurePosixPath:
     """Where a file is written, relative to the output folder.
@@ -167,8 +201,12 @@ def output_path(
         kept, so that derivatives of different images never share a name.
     source_suffix
         Suffix of the source image.
+    label
+        Name of the source image's grid, where it is not the suffix.
+    apart
+        Whether the source image is not the reference: then masks on its own grid say so.
     space
-        Template space of the output; None for the image's own grid.
+        Space of the output, or the other end of a transform; None for the image's own grid.
 
     Examples
     --------
@@ -177,70 +215,44 @@ def output_path(
     'sub-01/ses-a/anat/sub-01_ses-a_space-MNIPediatricAsym+3_res-1_desc-brain_mask.nii.gz'
     >>> str(output_path(Output.INVERSE, subject='01', space=tpl))
     'sub-01/anat/sub-01_from-MNIPediatricAsym+3_to-T1w_mode-image_xfm.h5'
+    >>> str(output_path(Output.BRAIN_MASK, subject='01', source_suffix='FLAIR', apart=True))
+    'sub-01/anat/sub-01_space-FLAIR_desc-brain_mask.nii.gz'
     """
     pattern = PATTERNS[output]
+    own = label or source_suffix
     entities = {'sub': subject, **dict(source_entities)}
     if session is not None:
         entities['ses'] = session
-    if pattern.desc is not None:
-        entities['desc'] = pattern.desc
+    for key, value in (('desc', pattern.desc), ('label', pattern.label)):
+        if value is not None:
+            entities[key] = value
     if pattern.kind is Kind.TRANSFORM:
-        if space is None:
-            raise ValueError(f'{output} needs a template space')
-        ends = (source_suffix, space.label)
-        origin, target = ends if output is Output.FORWARD else ends[::-1]
+        origin, target = _ends(output, own, space)
         entities |= {'from': origin, 'to': target, 'mode': 'image'}
     elif space is not None:
         entities['space'] = space.label
         # one registration serves all grids of a template, and so does its figure
         if space.resolution is not None and pattern.kind is not Kind.FIGURE:
             entities['res'] = space.resolution
+    elif apart and pattern.suffix is not None:
+        entities['space'] = own
     name = file_name(entities, pattern.suffix or source_suffix, pattern.extension)
-    home = PurePosixPath(f'sub-{subject}')
     if pattern.kind is Kind.FIGURE:
-        return home / 'figures' / name
-    if session is not None:
-        home /= f'ses-{session}'
-    return home / 'anat' / name
+        return PurePosixPath(f'sub-{subject}/figures/{name}')
+    home = f'sub-{subject}' if session is None else f'sub-{subject}/ses-{session}'
+    return PurePosixPath(f'{home}/anat/{name}')
 
 
-def mask_paths(
-    *,
-    subject: str,
-    session: str | None = None,
-    source_entities: Iterable[tuple[str, str]] = (),
-    source_suffix: str = 'T1w',
-) -> tuple[PurePosixPath, ...]:
-    """Where the brain mask of an image may lie in a derivative data set, the best name first.
-
-    The parameters are those of `output_path`. A mask may bear the entities of its image or
-    not, and the suffix of its image as ``space-`` where it was made on that image's grid.
-
-    Examples
-    --------
-    >>> for path in mask_paths(subject='01', source_entities=[('run', '2')])[:2]:
-    ...     print(path)
-    sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz
-    sub-01/anat/sub-01_run-2_space-T1w_desc-brain_mask.nii.gz
-    """
-    kept = dict(source_entities)
-    folder = PurePosixPath(f'sub-{subject}') / (f'ses-{session}' if session else '') / 'anat'
-    who = {'sub': subject} | ({'ses': session} if session else {})
-    marks: tuple[dict[str, str], ...] = (
-        {'desc': 'brain'},
-        {'space': source_suffix, 'desc': 'brain'},
-        {'label': 'brain'},
-        {},
-    )
-    names = (
-        file_name(who | entities | mark, 'mask', extension)
-        for entities in (kept, {})
-        for mark in marks
-        for extension in ('.nii.gz', '.nii')
-    )
-    listed = [folder / name for name in dict.fromkeys(names)]
-    # compressed or not, the better name counts first
-    return tuple(sorted(listed, key=lambda path: path.name.endswith('.nii')))
+def _ends(output: Output, own: str, space: Space | None) -> tuple[str, str]:
+    """Values of ``from-`` and ``to-``."""
+    if output in (Output.FROM_RUN, Output.TO_RUN):
+        other = 'orig'
+    elif space is not None:
+        other = space.label
+    else:
+        raise ValueError(f'{output} needs the space at its other end')
+    away = (Output.FORWARD, Output.TO_REFERENCE, Output.TO_INDIVIDUAL, Output.TO_RUN)
+    return (own, other) if output in away else (other, own)
 
 
 def report_path(subject: str) -> PurePosixPath:
@@ -252,6 +264,11 @@ def stamp_path(subject: str, session: str | None) -> PurePosixPath:
     """Record of a finished session, relative to the output folder."""
     name = f'sub-{subject}' + (f'_ses-{session}' if session is not None else '')
     return PurePosixPath('logs') / 'finished' / f'{name}.json'
+
+
+def individual_stamp_path(subject: str) -> PurePosixPath:
+    """Record of a finished mean of sessions, relative to the output folder."""
+    return PurePosixPath('logs') / 'finished' / f'sub-{subject}_individual.json'
 
 
 def sidecar_path(path: AnyPath) -> AnyPath:

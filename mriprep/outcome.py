@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 _NEXT_STEP = {
     'conform': 'look at the image and its header, repair or exclude it, and run again',
     'believe': 'look at the picture of the mask in the report',
-    'extract': 'look at the image: is it a T1w head, whole and the right way up?',
+    'extract': 'look at the image: is it a head, whole and the right way up?',
     'head': 'look at the registration in the report',
     'register': 'look at the brain mask in the report',
+    'coregister': 'look at both images: do they show one head?',
+    'choose': 'look at the picture of the co-registration in the report',
+    'average': 'look at the brain masks of all sessions in the report',
 }
+# between the names of a session and of its part, where both are one word of a node's name
+PREFIX_END = '__'
 _OTHERWISE = 'run the same command again; it goes on from here. The log and crash file tell more'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One session that was not finished, or could not be started."""
+    """One session or contrast that was not finished, or could not be started."""
 
     subject: str
     session: str | None
@@ -47,7 +52,7 @@ class Failure:
 def planned_failures(
     plans: Iterable[SubjectPlan], dataset_issues: Iterable[Issue] = ()
 ) -> Iterator[Failure]:
-    """Tell the sessions that could not be planned, one line each."""
+    """Tell the sessions and contrasts that could not be planned, one line each."""
     for issue in dataset_issues:
         if issue.severity is Severity.ERROR and issue.subject is not None:
             yield _failure_of_issue(issue, issue.subject)
@@ -56,6 +61,9 @@ def planned_failures(
         for issue in plan.issues:
             if issue.severity is Severity.ERROR and issue.session not in told:
                 told.add(issue.session)
+                yield _failure_of_issue(issue, plan.subject)
+        for session in plan.sessions:
+            for issue in session.lost:
                 yield _failure_of_issue(issue, plan.subject)
 
 
@@ -81,19 +89,32 @@ def failure_of(failed: NodeFailure, sessions: Mapping[str, SessionPlan]) -> Fail
         Session by the name of its workflow.
     """
     words = failed.node.split('.')
-    session = next((sessions[word] for word in words if word in sessions), None)
+    session = next(
+        (sessions[name] for word in reversed(words) if (name := session_word(word)) in sessions),
+        None,
+    )
     if session is None:
         raise KeyError(f'{failed.node} belongs to no session')
-    step = words[-1]
+    step = words[-1].rpartition(PREFIX_END)[2]
+    image = next((item for item in session.others if f'{item.label}_wf' in words), session.main)
     cause, _, remedy = failed.cause.partition('; ')
     return Failure(
         subject=session.subject,
         session=session.session,
         step=step,
-        where=session.reference.relative,
+        where=image.image.relative,
         cause=cause,
         next_step=remedy or _NEXT_STEP.get(step, _OTHERWISE),
     )
+
+
+def session_word(word: str) -> str:
+    """Take the name of a session's workflow out of one word of a node's full name.
+
+    >>> session_word('sub_01_ses_a_wf__images_wf'), session_word('sub_01_wf')
+    ('sub_01_ses_a_wf', 'sub_01_wf')
+    """
+    return word.partition(PREFIX_END)[0]
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:

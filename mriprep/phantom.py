@@ -1,6 +1,6 @@
 """Scans with known truth: mask, bias field, pose, left and right, made from a template's brain.
 
-A *head* is a whole T1w head in template space; a *phantom* is that head warped, posed, shaded and
+A *head* is a whole head in template space, T1w unless another contrast is asked for; a *phantom* is that head warped, posed, shaded and
 made noisy, on a scanner's grid. Coordinates are RAS mm everywhere.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mriprep import __version__
 from mriprep.files import write_json, write_text, written_whole
-from mriprep.head_model import Head, sharp_brain, whole_head
+from mriprep.head_model import T1W, Head, Tissues, sharp_brain, whole_head
 from mriprep.templates import EMBEDDED_CITATION
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Phantom:
     Attributes
     ----------
     volume : (I, J, K) int16 array
-        Rician T1w brightness, arbitrary units.
+        Rician brightness, arbitrary units.
     affine : (4, 4) float array
         Voxel indices to scanner RAS mm.
     brain_mask : (I, J, K) bool array
@@ -286,7 +286,7 @@ def _locate(
     return np.asarray((affine @ [*voxel, 1])[:3])
 
 
-def load_head(template: Template, step: int = 1) -> Head:
+def load_head(template: Template, step: int = 1, tissues: Tissues = T1W) -> Head:
     """Make a head around the brain of a template.
 
     Parameters
@@ -295,6 +295,8 @@ def load_head(template: Template, step: int = 1) -> Head:
         Must have tissue maps, as the embedded one does.
     step : int
         Keep every `step`-th voxel, smoothed before: small heads for quick tests.
+    tissues : Tissues
+        The contrast, from `mriprep.head_model`.
     """
     import nibabel as nb
     import numpy as np
@@ -305,11 +307,12 @@ def load_head(template: Template, step: int = 1) -> Head:
         return np.asarray(image.get_fdata(dtype=np.float32))
 
     mask = read(template.brain_mask) > 0.5
-    brain = sharp_brain(*(read(template.tissue[label]) for label in ('GM', 'WM', 'CSF')))
+    grey, white, csf = (read(template.tissue[label]) for label in ('GM', 'WM', 'CSF'))
+    brain = sharp_brain(grey, white, csf, tissues)
     brain = ndi.gaussian_filter(brain, 0.5 if step == 1 else step / 3)
     every = (slice(None, None, step),) * 3
     affine = template.target_grid.matrix @ np.diag([step, step, step, 1.0])
-    return whole_head(np.where(mask, brain, 0)[every], mask[every], affine)
+    return whole_head(np.where(mask, brain, 0)[every], mask[every], affine, tissues)
 
 
 def image_bytes(volume: NDArray[Any], affine: NDArray[np.float64], code: int = 1) -> bytes:

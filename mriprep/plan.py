@@ -2,98 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import PurePosixPath
 
-from mriprep.extractors.base import MapKind
+from mriprep.contrasts import Contrast
 from mriprep.extractors.choice import Extraction
-from mriprep.given import GivenFile
+from mriprep.given import Given, GivenFile
 from mriprep.inventory import ImageRecord, Inventory
 from mriprep.issues import Issue, Severity
-from mriprep.naming import Output, output_path
+from mriprep.listing import (
+    Derivative,
+    Place,
+    individual_derivatives,
+    session_derivatives,
+)
 from mriprep.participants import Person, person
-from mriprep.settings import AUTO, GIVEN, Normalization, Settings, Space
-from mriprep.steps import RegistrationPlan, Step, steps_of
+from mriprep.planned import (
+    ImagePlan,
+    IndividualPlan,
+    SessionPlan,
+    SubjectPlan,
+    session_name,
+)
+from mriprep.selection import Choice, Selection, issue_of, select
+from mriprep.settings import AUTO, GIVEN, STRIPPED, MaskSource, Settings, Space
+from mriprep.steps import RegistrationPlan, Step, StepMaker
 from mriprep.templates import Template
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Derivative:
-    """One file that will be written."""
-
-    output: Output
-    path: PurePosixPath  # relative to the output folder
-    template: Template | None = None  # the grid it lies on; None for the image's own
-    optional: bool = False  # may turn out not to exist
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """Rough price of one session on one processor pair; from benchmarks/README.md."""
-
-    seconds: float
-    memory_gb: float
-    disk_mb: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionPlan:
-    """What will be done to one session of one subject."""
-
-    subject: str
-    session: str | None
-    reference: ImageRecord
-    extraction: Extraction
-    given_mask: GivenFile | None = None  # used instead of computing one
-    person: Person = Person()
-    passed_over: tuple[ImageRecord, ...] = ()
-    steps: tuple[Step, ...] = ()
-    registrations: tuple[RegistrationPlan, ...] = ()
-    derivatives: tuple[Derivative, ...] = ()
-    issues: tuple[Issue, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The words ``sub-X`` or ``sub-X ses-Y``."""
-        return session_name(self.subject, self.session)
-
-    @cached_property
-    def estimate(self) -> Estimate:
-        """Rough price."""
-        return _estimate(self)
-
-    def derivative(self, output: Output, template: Template | None = None) -> Derivative | None:
-        """Find one planned file; None when it will not be written."""
-        for item in self.derivatives:
-            if item.output is output and item.template == template:
-                return item
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubjectPlan:
-    """All sessions of one subject, and what could not be planned."""
-
-    subject: str
-    sessions: tuple[SessionPlan, ...]
-    issues: tuple[Issue, ...] = ()  # of sessions that can't be processed
-
-    @property
-    def all_issues(self) -> tuple[Issue, ...]:
-        """Those of its sessions too."""
-        return (*self.issues, *(issue for session in self.sessions for issue in session.issues))
-
-
-def session_name(subject: str, session: str | None) -> str:
-    """Name a session for people.
-
-    >>> session_name('01', None), session_name('01', 'pre')
-    ('sub-01', 'sub-01 ses-pre')
-    """
-    return f'sub-{subject}' if session is None else f'sub-{subject} ses-{session}'
+__all__ = [
+    'Derivative',
+    'ImagePlan',
+    'IndividualPlan',
+    'Place',
+    'SessionPlan',
+    'SubjectPlan',
+    'plan_run',
+    'session_name',
+]
 
 
 def plan_run(
@@ -102,7 +50,7 @@ def plan_run(
     templates: Mapping[Space, Template],
     versions: Mapping[str, str],
     extraction: Extraction,
-    given_masks: Mapping[str, GivenFile] | None = None,
+    given: Given | None = None,
 ) -> tuple[SubjectPlan, ...]:
     """Decide what is done to each subject.
 
@@ -118,23 +66,21 @@ def plan_run(
         Version of each tool, from `mriprep.tools.versions`.
     extraction
         How brains are found, from `mriprep.extractors.choice.choose`.
-    given_masks
-        Masks that the user has, by the relative path of their image; they are used where the
-        extractor is ``auto`` or ``given``.
+    given
+        What the user has; masks are used where the extractor is ``auto`` or ``given``.
 
     Returns
     -------
-    One plan a subject, in the order of the inventory. A session without a usable T1w image has no
+    One plan a subject, in the order of the inventory. A session without a usable image has no
     plan but an issue.
     """
     spaces = [space for space in settings.output_spaces if not space.is_native]
-    registrations = plan_registrations(templates[space] for space in spaces)
     common = _Common(
         settings=settings,
-        registrations=registrations,
-        versions=versions,
+        registrations=plan_registrations(templates[space] for space in spaces),
+        maker=StepMaker(settings=settings, versions=versions),
         extraction=extraction,
-        given_masks=(given_masks or {}) if settings.brain.extractor in (AUTO, GIVEN) else {},
+        given=given or Given(),
         participants=inventory.participants,
     )
     plans = []
@@ -147,13 +93,9 @@ def plan_run(
                 sessions.append(planned)
             else:
                 issues.extend(planned)
-        plans.append(SubjectPlan(subject=subject, sessions=tuple(sessions), issues=tuple(issues)))
+        plan = SubjectPlan(subject=subject, sessions=tuple(sessions), issues=tuple(issues))
+        plans.append(_longitudinal(plan, common) if settings.images.longitudinal else plan)
     return tuple(plans)
-
-
-def is_reference(image: ImageRecord) -> bool:
-    """Whether an image can be the reference: a plain T1w image, without contrast agent."""
-    return image.suffix == 'T1w' and image.set_apart is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,110 +104,246 @@ class _Common:
 
     settings: Settings
     registrations: tuple[RegistrationPlan, ...]
-    versions: Mapping[str, str]
+    maker: StepMaker
     extraction: Extraction
-    given_masks: Mapping[str, GivenFile]
+    given: Given
     participants: Mapping[str, Mapping[str, str]]
+    _steps: dict[object, tuple[Step, ...]] = field(default_factory=dict)
 
-    @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """Steps of a session whose mask is computed."""
-        return steps_of(self.settings, self.registrations, self.versions, self.extraction)
+    def native_steps(self, **what: object) -> tuple[Step, ...]:
+        """Steps of an image, the same object for equal ones."""
+        key = tuple(sorted((name, _identity(value)) for name, value in what.items()))
+        if key not in self._steps:
+            self._steps[key] = self.maker.native(**what)  # type: ignore[arg-type]
+        return self._steps[key]
 
-    @cached_property
-    def steps_with_mask(self) -> tuple[Step, ...]:
-        """Steps of a session whose mask is given."""
-        return steps_of(self.settings, self.registrations, self.versions, self.extraction.given())
+    def shared_steps(
+        self, given: Iterable[str] = (), sessions: int = 0, *, others: bool, lesion: bool = False
+    ) -> tuple[Step, ...]:
+        """Steps from the reference on, the same object for equal ones."""
+        key = (tuple(given), sessions, others, lesion)
+        if key not in self._steps:
+            self._steps[key] = self.maker.shared(
+                self.registrations,
+                given=key[0],
+                sessions=sessions,
+                others=others,
+                lesion=lesion,
+            )
+        return self._steps[key]
+
+
+def _identity(value: object) -> object:
+    return (value.first.name, value.reason) if isinstance(value, Extraction) else value
 
 
 def _plan_session(
     images: tuple[ImageRecord, ...], common: _Common
 ) -> SessionPlan | tuple[Issue, ...]:
     """Plan one session; the issues alone when it has no usable reference."""
-    first = images[0]
+    settings = common.settings
     issues = [issue for image in images for issue in image.issues]
-    candidates = [image for image in images if is_reference(image)]
-    usable = [image for image in candidates if image.usable]
-    if not usable:
-        if not candidates:
-            issues.append(
-                _issue(
-                    first,
-                    Severity.ERROR,
-                    'this session has no T1w image without contrast agent',
-                    'add one, or look for a wrong name or filter',
-                )
-            )
-        return tuple(issues)
-    reference, passed_over = usable[0], tuple(usable[1:])
-    if passed_over:
-        others = ', '.join(PurePosixPath(image.relative).name for image in passed_over)
-        issues.append(
-            _issue(
-                reference,
-                Severity.NOTE,
-                f'the first of {len(usable)} T1w images is used; left out: {others}',
-                'choose another with --bids-filter-file',
-            )
-        )
-    given = common.given_masks.get(reference.relative)
-    if given is None and common.settings.brain.extractor == GIVEN:
-        issues.append(
-            _issue(
-                reference,
-                Severity.ERROR,
-                'no brain mask is given for it',
-                'name the data set that holds one with -d NAME=PATH (its masks are called '
-                '*_desc-brain_mask.nii.gz), or choose another --extractor',
-            )
-        )
-        return tuple(issues)
-    extraction = common.extraction if given is None else common.extraction.given()
-    head = person(common.participants.get(reference.subject, {}))
-    issues += _doubts_of_extractor(reference, extraction, head)
-    return SessionPlan(
-        subject=reference.subject,
-        session=reference.session,
-        reference=reference,
-        extraction=extraction,
-        given_mask=given,
+    found = select(images, settings.images)
+    if not found.choices:
+        nothing = () if found.lost else (_nothing_here(images[0], settings),)
+        return (*nothing, *issues)
+    if (refused := _refused(found.choices[0], common)) is not None:
+        return (refused, *issues)
+    issues += found.issues
+    head = person(common.participants.get(images[0].subject, {}))
+    planned = [_plan_image(choice, found, common) for choice in found.choices]
+    planned = _with_one_lesion(planned)
+    for image in planned:
+        issues += _doubts(image, head)
+    issues += _unused_lesions(planned, images, common.given)
+    issues += [note for choice in found.choices for note in _unused_files(choice, common.given)]
+    issues += common.given.issues_of(images[0].subject, images[0].session)
+    given = _given_to_templates(planned[0], common)
+    session = SessionPlan(
+        subject=images[0].subject,
+        session=images[0].session,
+        images=tuple(planned),
         person=head,
-        passed_over=passed_over,
-        steps=common.steps if given is None else common.steps_with_mask,
-        registrations=common.registrations,
-        derivatives=tuple(
-            _derivatives(reference, common.settings, common.registrations, extraction)
+        shared_steps=common.shared_steps(
+            given,
+            others=len(planned) > 1,
+            lesion=any(image.lesion is not None for image in planned),
         ),
+        registrations=common.registrations,
+        given_transforms=given,
         issues=tuple(issues),
+        lost=found.lost,
+    )
+    return replace(session, derivatives=tuple(session_derivatives(session, settings)))
+
+
+def _nothing_here(first: ImageRecord, settings: Settings) -> Issue:
+    wanted = ', '.join(settings.images.contrasts)
+    return issue_of(
+        first,
+        Severity.ERROR,
+        f'this session has no plain image of a wanted contrast ({wanted})',
+        'add one, or look for a wrong name, a filter or --contrasts',
     )
 
 
-def _issue(image: ImageRecord, severity: Severity, problem: str, remedy: str) -> Issue:
-    return Issue(
-        severity=severity,
-        where=image.relative,
-        problem=problem,
-        remedy=remedy,
-        subject=image.subject,
-        session=image.session,
+def _refused(choice: Choice, common: _Common) -> Issue | None:
+    """Why a reference can't be prepared as it was asked for; None when it can."""
+    if common.settings.brain.extractor != GIVEN:
+        return None
+    if choice.averaged:
+        return issue_of(
+            choice.image,
+            Severity.ERROR,
+            'its runs are averaged, and there is no brain mask of their average',
+            'leave out --merge-runs, or choose another --extractor',
+        )
+    if choice.image.relative in common.given.masks:
+        return None
+    return issue_of(
+        choice.image,
+        Severity.ERROR,
+        'no brain mask is given for it',
+        'name the data set that holds one with -d NAME=PATH (its masks are called '
+        '*_desc-brain_mask.nii.gz), or choose another --extractor',
     )
 
 
-def _doubts_of_extractor(
-    image: ImageRecord, extraction: Extraction, head: Person
+def _plan_image(choice: Choice, found: Selection, common: _Common) -> ImagePlan:
+    """Plan one contrast."""
+    given, name = common.given, choice.image.relative
+    alone = not choice.averaged  # files of one run do not fit an average
+    is_reference = choice is found.choices[0]
+    mask = given.masks.get(name) if alone and _believes(common.settings) else None
+    own, reference = choice.contrast.label, found.choices[0].contrast.label
+    ways = [
+        given.transforms.get((name, *ends)) if alone and not is_reference else None
+        for ends in ((own, reference), (reference, own))
+    ]
+    corrected = given.corrected.get(name) if alone else None
+    extraction = _extraction(choice, mask, common, is_reference=is_reference)
+    return ImagePlan(
+        choice=choice,
+        is_reference=is_reference,
+        extraction=extraction,
+        mask=mask,
+        corrected=corrected,
+        to_reference=ways[0],
+        from_reference=ways[1],
+        lesion=given.lesions.get(name) if alone else None,
+        steps=common.native_steps(
+            extraction=extraction,
+            averaged=len(choice.averaged),
+            other=not is_reference,
+            corrected=corrected is not None,
+            registered=ways[0] is not None,
+        ),
+    )
+
+
+def _believes(settings: Settings) -> bool:
+    """Whether given masks are used: not where an extractor is asked for by name."""
+    return settings.brain.extractor in (AUTO, GIVEN)
+
+
+def _extraction(
+    choice: Choice, mask: GivenFile | None, common: _Common, *, is_reference: bool
+) -> Extraction | None:
+    """How the brain of an image is found; None: it is the reference's."""
+    settings = common.settings
+    if mask is not None:
+        return common.extraction.given()
+    if not is_reference and (
+        settings.images.masks is MaskSource.REFERENCE or settings.brain.extractor == GIVEN
+    ):
+        return None
+    return common.extraction.of_stripped() if choice.image.stripped else common.extraction
+
+
+def _with_one_lesion(planned: Sequence[ImagePlan]) -> list[ImagePlan]:
+    """Leave the lesion to the first image that it is drawn on: its name tells of no image."""
+    drawn = next((image for image in planned if image.lesion is not None), None)
+    return [image if image is drawn else replace(image, lesion=None) for image in planned]
+
+
+def _unused_lesions(
+    planned: Sequence[ImagePlan], images: Sequence[ImageRecord], given: Given
 ) -> Iterator[Issue]:
-    """Tell when an extractor was made for other images or other heads."""
+    """Tell of lesion masks that are there and lead nowhere."""
+    used = next((image.lesion for image in planned if image.lesion is not None), None)
+    averaged = {source.relative for image in planned for source in image.choice.averaged}
+    told = {used}
+    for image in images:
+        file = given.lesions.get(image.relative)
+        if file in told or file is None:
+            continue
+        told.add(file)
+        if image.relative in averaged:
+            why, remedy = 'its image is averaged with other runs', 'leave out --merge-runs'
+        elif used is not None:
+            name = PurePosixPath(used.relative).name
+            why, remedy = f'a session has one, and that is {name}', 'join both in one mask'
+        else:
+            why, remedy = 'its image is not used', 'choose it with --bids-filter-file'
+        lesion = PurePosixPath(file.relative).name
+        problem = f'the lesion mask {lesion} is not used: {why}'
+        yield issue_of(image, Severity.WARNING, problem, remedy)
+
+
+def _unused_files(choice: Choice, given: Given) -> Iterator[Issue]:
+    """Tell that masks and corrected images of single runs are of no use to their average."""
+    runs = {source.relative for source in choice.averaged}
+    if runs & {*given.masks, *given.corrected}:
+        yield issue_of(
+            choice.image,
+            Severity.NOTE,
+            'masks and corrected images that are given for its runs are not used: '
+            'the runs are averaged',
+            '',
+        )
+
+
+def _given_to_templates(
+    main: ImagePlan, common: _Common
+) -> dict[str, tuple[GivenFile, GivenFile]]:
+    """Transforms of the reference to templates and back that the user has."""
+    out = {}
+    for registration in common.registrations:
+        ends = (main.label, registration.label)
+        ways = [
+            common.given.transforms.get((main.image.relative, *way)) for way in (ends, ends[::-1])
+        ]
+        if ways[0] is not None and ways[1] is not None and not main.choice.averaged:
+            out[registration.label] = (ways[0], ways[1])
+    return out
+
+
+def _doubts(image: ImagePlan, head: Person) -> Iterator[Issue]:
+    """Tell what a reader should know of an image before it is prepared."""
+    record, extraction = image.image, image.extraction
+    if record.stripped:
+        own = extraction is not None and extraction.first.name == STRIPPED
+        problem = 'it shows a brain without its head'
+        problem += ': its mask is taken from the image' if own else ''
+        yield issue_of(record, Severity.NOTE, problem, '')
+    if extraction is None:
+        return
     facts = extraction.first
     youngest, oldest = facts.ages_years
     others = 'look at the mask; --extractor chooses another'
-    if image.suffix not in facts.contrasts:
+    # the mask of another contrast is compared with the reference's
+    if image.is_reference and record.suffix not in facts.contrasts:
         made_for = ', '.join(facts.contrasts)
-        yield _issue(
-            image, Severity.WARNING, f'{facts.title} was made for {made_for} images', others
+        yield issue_of(
+            record, Severity.WARNING, f'{facts.title} was made for {made_for} images', others
         )
-    if head.age_years is not None and not youngest <= head.age_years <= oldest:
-        yield _issue(
-            image,
+    if (
+        image.is_reference
+        and head.age_years is not None
+        and not youngest <= head.age_years <= oldest
+    ):
+        yield issue_of(
+            record,
             Severity.WARNING,
             f'{facts.title} was made for ages of {youngest:g} to {oldest:g} years, '
             'and this head is not of them',
@@ -285,80 +363,76 @@ def plan_registrations(grids: Iterable[Template]) -> tuple[RegistrationPlan, ...
     )
 
 
-def _derivatives(
-    reference: ImageRecord,
-    settings: Settings,
-    registrations: Iterable[RegistrationPlan],
-    extraction: Extraction,
-) -> Iterator[Derivative]:
-    """List every file that a session gives, in the order in which it is written."""
-
-    def derivative(output: Output, template: Template | None = None) -> Derivative:
-        space = None
-        if template is not None:
-            space = Space(template.space.name, template.space.cohort, template.resolution)
-        return Derivative(
-            output=output,
-            path=output_path(
-                output,
-                subject=reference.subject,
-                session=reference.session,
-                source_entities=reference.entities,
-                source_suffix=reference.suffix,
-                space=space,
-            ),
-            template=template,
-            optional=output is Output.BRAIN_PROBABILITY,
+def _longitudinal(plan: SubjectPlan, common: _Common) -> SubjectPlan:
+    """Lead sessions to templates through their mean, where there are several of one contrast."""
+    if len(plan.sessions) < 2:
+        return plan
+    counts = Counter(session.main.contrast for session in plan.sessions)
+    # of equally frequent ones the first in the order of contrasts, not of sessions
+    contrast = max(Contrast, key=lambda item: counts[item])
+    members = [session for session in plan.sessions if session.main.contrast is contrast]
+    if len(members) < 2:
+        problem = (
+            'no other session has a reference of its contrast: it goes to templates by itself'
         )
+        return replace(plan, sessions=tuple(_told(session, problem) for session in plan.sessions))
+    individual = _individual(members, common)
+    sessions = tuple(
+        _joined(session, individual, common)
+        if session.main.contrast is contrast
+        else _told(
+            session,
+            f'its reference is {session.main.contrast} and not {contrast} as in other sessions: '
+            'it goes to templates by itself',
+        )
+        for session in plan.sessions
+    )
+    joined = tuple(session for session in sessions if session.through_individual)
+    return replace(plan, sessions=sessions, individual=replace(individual, members=joined))
 
-    normalized = settings.normalization is not Normalization.NONE
-    yield from map(derivative, (Output.PREPROC, Output.BRAIN_MASK, Output.BRAIN))
-    yield derivative(Output.METRICS)
-    # a second extractor that takes over may give none: then none is written
-    if extraction.first.gives is MapKind.PROBABILITY and extraction.first.name != GIVEN:
-        yield derivative(Output.BRAIN_PROBABILITY)
-    if normalized and any(space.is_native for space in settings.output_spaces):
-        yield derivative(Output.ZSCORE)
-    yield from map(
-        derivative,
-        (
-            Output.AUDIT_FIGURE,
-            Output.BRAIN_FIGURE,
-            Output.GUARD_FIGURE,
-            Output.BIAS_FIGURE,
-            Output.HISTOGRAM_FIGURE,
+
+def _told(session: SessionPlan, problem: str) -> SessionPlan:
+    """Tell why a session takes no part in the mean."""
+    remedy = 'choose a --reference-contrast that all sessions have'
+    told = issue_of(session.reference, Severity.WARNING, problem, remedy)
+    return replace(session, issues=(*session.issues, told))
+
+
+def _individual(members: Sequence[SessionPlan], common: _Common) -> IndividualPlan:
+    """Plan the mean of sessions."""
+    entities = [session.main.choice.entities for session in members]
+    shared = set.intersection(*map(set, entities))
+    plan = IndividualPlan(
+        subject=members[0].subject,
+        contrast=members[0].main.contrast,
+        entities=tuple(pair for pair in entities[0] if pair in shared),
+        members=tuple(members),
+        registrations=common.registrations,
+    )
+    return replace(plan, derivatives=tuple(individual_derivatives(plan)))
+
+
+def _joined(session: SessionPlan, individual: IndividualPlan, common: _Common) -> SessionPlan:
+    """Lead one session to templates through the mean."""
+    issues = session.issues
+    if session.given_transforms:
+        labels = ', '.join(session.given_transforms)
+        problem = f'given transforms to {labels} are not used: the way leads through the mean of '
+        problem += 'the sessions'
+        issues = (*issues, issue_of(session.reference, Severity.NOTE, problem, ''))
+    if session.lesion is not None and common.settings.registration.lesion_masking:
+        problem = (
+            'the lesion stays in the metric: it is the mean of the sessions that is registered'
+        )
+        issues = (*issues, issue_of(session.reference, Severity.WARNING, problem, ''))
+    joined = replace(
+        session,
+        through_individual=True,
+        individual_files=individual.derivatives,
+        given_transforms={},
+        shared_steps=common.shared_steps(
+            sessions=len(individual.members), others=bool(session.others)
         ),
+        issues=issues,
     )
-    for registration in registrations:
-        for output in (Output.FORWARD, Output.INVERSE, Output.REGISTRATION_FIGURE):
-            yield derivative(output, registration.target)
-        for grid in registration.grids:
-            for output in (Output.PREPROC, Output.BRAIN_MASK, Output.BRAIN):
-                yield derivative(output, grid)
-            if normalized:
-                yield derivative(Output.ZSCORE, grid)
-
-
-def _estimate(plan: SessionPlan) -> Estimate:
-    """Price a session from the sizes of its grids; constants measured on two processors."""
-    reference = plan.reference
-    native = 1.0
-    for size in reference.shape[:3]:
-        native *= size / 1e2  # millions of voxels
-    megavoxels = 0.0
-    for item in plan.derivatives:
-        if item.path.name.endswith('.nii.gz'):
-            if item.template is None:
-                megavoxels += native
-            else:
-                i, j, k = item.template.output_grid(reference.zooms_mm).shape
-                megavoxels += i * j * k / 1e6
-    return Estimate(
-        seconds=6
-        + plan.extraction.seconds
-        + 0.35 * native
-        + 3 * len(plan.registrations)
-        + 0.08 * megavoxels,
-        memory_gb=max(1.1, plan.extraction.first.memory_gb) + 0.02 * native,
-        disk_mb=1.5 * megavoxels,
-    )
+    return replace(joined, derivatives=tuple(session_derivatives(joined, common.settings)))

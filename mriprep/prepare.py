@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mriprep.contrasts import Contrast
 from mriprep.folders import RefusalError, check_folders
-from mriprep.plan import SessionPlan, SubjectPlan, plan_run
-from mriprep.settings import Resources, Settings, Space
+from mriprep.naming import individual_stamp_path, stamp_path
+from mriprep.plan import IndividualPlan, SessionPlan, SubjectPlan, plan_run
+from mriprep.settings import GIVEN, Resources, Settings, Space
 from mriprep.stamps import fingerprint, is_finished
-from mriprep.steps import Step
+from mriprep.steps import Step, in_order
 
 if TYPE_CHECKING:
     from mriprep.extractors.base import AtlasFiles
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from mriprep.inventory import Inventory
     from mriprep.templates import Template
 
+_MOST_READ = 200  # images before a run, so that it begins within seconds
 _RUN_ID = re.compile(r'\w[\w.-]*')
 
 
@@ -89,26 +92,51 @@ class Run:
     @property
     def steps(self) -> list[Step]:
         """Steps of all sessions, those that sessions share once."""
-        shared = {id(session.steps): session.steps for session in self.sessions}
-        return [step for steps in shared.values() for step in steps]
+        groups = [image.steps for session in self.sessions for image in session.images]
+        groups += [session.shared_steps for session in self.sessions]
+        shared = {id(steps): steps for steps in groups}
+        return list(in_order(step for steps in shared.values() for step in steps))
+
+    @property
+    def contrasts(self) -> list[str]:
+        """What the images of all sessions show, in the order of `Contrast`."""
+        found = {image.contrast for session in self.sessions for image in session.images}
+        return [contrast.value for contrast in Contrast if contrast in found]
+
+    def individual_of(self, session: SessionPlan) -> IndividualPlan | None:
+        """The mean of sessions through which a session goes to templates."""
+        if not session.through_individual:
+            return None
+        return next(plan.individual for plan in self.plans if plan.subject == session.subject)
 
     def fingerprint(self, session: SessionPlan) -> str:
-        """Identify what the derivatives of a session depend on; the image is read once."""
+        """Identify what the derivatives of a session depend on; each image is read once."""
         if session.name not in self._fingerprints:
-            made = fingerprint(session, self.settings, self.versions)
+            individual = self.individual_of(session)
+            members = () if individual is None else individual.members
+            made = fingerprint(session, self.settings, self.versions, members)
             self._fingerprints[session.name] = made
         return self._fingerprints[session.name]
 
     def is_finished(self, session: SessionPlan) -> bool:
         """Whether nothing is left to do for a session."""
-        return is_finished(session, self.out_dir, self.fingerprint(session))
+        out_dir = self.out_dir
+        stamp = out_dir / stamp_path(session.subject, session.session)
+        if not is_finished(stamp, out_dir, self.fingerprint(session), session.derivatives):
+            return False
+        individual = self.individual_of(session)
+        if individual is None:
+            return True
+        stamp = out_dir / individual_stamp_path(session.subject)
+        made = self.fingerprint(individual.members[0])
+        return is_finished(stamp, out_dir, made, individual.derivatives)
 
 
 def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Run:
     """Check folders, look at the data set, find templates and tools, plan."""
     from mriprep.engine import read_plugin_file, warm_up
     from mriprep.extractors.base import ExtractorError
-    from mriprep.given import find_masks
+    from mriprep.given import find_given
     from mriprep.inventory import InventoryError, take_inventory
     from mriprep.tools import ToolError, activate, versions
 
@@ -131,7 +159,9 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
             session_labels=options.session_labels,
             bids_filters=_read_filters(options.bids_filter_file),
             database_dir=options.bids_database_dir,
+            suffixes=settings.images.suffixes,
         )
+        inventory = _with_stripped(inventory)
         activate(settings.ants)
         extraction, resources = choose_extraction(settings, resources, options)
     except (InventoryError, ToolError, ExtractorError) as exc:
@@ -148,6 +178,13 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
         if options.dry_run:
             cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='mriprep-')))
         templates, atlas = find_templates(settings, cache, offline=options.offline)
+    options = _with_own_derivatives(options, settings)
+    given = find_given(
+        inventory.images,
+        options.derivatives,
+        raw=inventory.root,
+        spaces=[template.space.label for template in templates.values()],
+    )
     return Run(
         options=options,
         settings=settings,
@@ -159,7 +196,7 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
             templates,
             tools,
             extraction,
-            find_masks(inventory.images, options.derivatives),
+            given,
         ),
         versions=tools,
         atlas=atlas,
@@ -167,6 +204,39 @@ def prepare(options: RunOptions, settings: Settings, resources: Resources) -> Ru
         work_dir=work_dir,
         plugin=plugin,
     )
+
+
+def _with_stripped(inventory: Inventory) -> Inventory:
+    """Tell images without skull: those that begin as one are read.
+
+    Where there are many, the others are recognised when their turn comes.
+    """
+    from mriprep.stripped import find_stripped
+
+    asked = [image.path for image in inventory.images if image.usable and image.flat_start]
+    if not asked:
+        return inventory
+    found = find_stripped(asked[:_MOST_READ])
+    return replace(
+        inventory,
+        images=tuple(replace(image, stripped=image.path in found) for image in inventory.images),
+    )
+
+
+def _with_own_derivatives(options: RunOptions, settings: Settings) -> RunOptions:
+    """Look into ``derivatives`` of the raw data set for masks that are asked for with no ``-d``."""
+    if options.derivatives or settings.brain.extractor != GIVEN:
+        return options
+    folder = options.bids_dir / 'derivatives'
+    inside = [path for path in sorted(folder.glob('*')) if path.is_dir()]
+    found = {
+        re.sub(r'[^A-Za-z0-9]', '', path.name): path
+        for path in inside
+        if path.resolve() != options.out_dir.resolve() and not path.name.startswith('.')
+    }
+    if folder.is_dir() and any(folder.glob('sub-*')):
+        found['derivatives'] = folder
+    return replace(options, derivatives=found)
 
 
 def _computes_for_sure(options: RunOptions) -> bool:

@@ -1,26 +1,21 @@
-"""Steps to methods text and citations, ready to paste into a manuscript.
-
-The text is written with ``[@key]`` where a work is cited, as pandoc does; `resolved` turns these
-into author and year, and lists the works.
-"""
+"""Steps to methods text and citations, ready to paste into a manuscript."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 
-from mriprep.settings import GIVEN
+from mriprep.settings import GIVEN, STRIPPED
+from mriprep.steps import REFERENCE
 from mriprep.tables import StepLike
+from mriprep.works import bibliography, citations, resolved
 
 WAIVER = (
     'This text was written by *mriprep* so that it can be copied into a manuscript unchanged. '
     'It is released under the [CC0](https://creativecommons.org/publicdomain/zero/1.0/) licence.'
 )
 
-_CITED = re.compile(r'\[((?:@\w+(?:; )?)+)\]')
-_LETTERS = {'ä': r'\"a', 'ë': r'\"e', 'é': r'\'e', 'ö': r'\"o', 'ü': r'\"u', '&': r'\&'}
+OWN = 'mriprep'  # the tool of steps that are done here
+_MASKS_GIVEN = 'Brain masks were given.'
 _FONOV = 'fonov2011', 'fonov2009'
 _TEMPLATES = {
     'MNI152NLin2009': _FONOV,
@@ -31,127 +26,9 @@ _TEMPLATES = {
 EMBEDDED = 'MNI152NLin2009aSym'  # comes with nilearn; every other template from TemplateFlow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """A work that is cited."""
-
-    key: str
-    authors: tuple[str, ...]  # 'Family, Given'; the last may be 'others'
-    title: str
-    doi: str
-    year: int | None = None  # None: software without one edition
-    journal: str = ''
-    volume: str = ''
-    number: str = ''
-    pages: str = ''
-    publisher: str = ''
-
-    @property
-    def short(self) -> str:
-        """Author and year, such as ``Tustison et al., 2010``."""
-        names = [author.split(',')[0] for author in self.authors]
-        who = names[0] if len(names) == 1 else ' and '.join(names)
-        if len(names) > 2 or 'others' in names:
-            who = f'{names[0]} et al.'
-        return f'{who}, {self.year or "n.d."}'
-
-    @property
-    def full(self) -> str:
-        """Entry of the reference list, Markdown."""
-        names = ['et al.' if author == 'others' else _initials(author) for author in self.authors]
-        where = f' *{self.journal or self.publisher}*'
-        if self.volume:
-            where += f' {self.volume}' + (f'({self.number})' if self.number else '')
-        where += f':{self.pages.replace("-", "–")}' if self.pages else ''
-        link = f'https://doi.org/{self.doi.replace("(", "%28").replace(")", "%29")}'
-        names_told = ', '.join(names).rstrip('.')
-        return (
-            f'{names_told}. ({self.year or "n.d."}). {self.title}.{where}. '
-            f'[doi:{self.doi}]({link})'
-        )
-
-    @property
-    def bibtex(self) -> str:
-        """Entry of a BibTeX file."""
-        fields = {
-            'author': ' and '.join(self.authors),
-            'title': f'{{{self.title}}}',
-            'journal': self.journal,
-            'year': str(self.year or ''),
-            'volume': self.volume,
-            'number': self.number,
-            'pages': self.pages.replace('-', '--'),
-            'publisher': self.publisher,
-            'doi': self.doi,
-        }
-        kind = 'article' if self.journal else 'misc'
-        rows = [f'  {name} = {{{_latex(text)}}}' for name, text in fields.items() if text]
-        return f'@{kind}{{{self.key},\n' + ',\n'.join(rows) + '\n}\n'
-
-
-def _initials(author: str) -> str:
-    """Shorten given names.
-
-    >>> _initials('de la Vega, Alejandro'), _initials('Avants, Brian B.')
-    ('de la Vega A', 'Avants BB')
-    """
-    family, _, given = author.partition(', ')
-    return f'{family} {"".join(word[0] for word in given.split())}'
-
-
-def _latex(text: str) -> str:
-    return ''.join(_LETTERS.get(letter, letter) for letter in text)
-
-
-@cache
-def references() -> Mapping[str, Reference]:
-    """Every work that the text may cite, by key."""
-    import tomllib
-    from importlib.resources import files
-
-    text = files('mriprep').joinpath('data', 'references.toml').read_text(encoding='utf-8')
-    return {
-        key: Reference(key=key, **{**entry, 'authors': tuple(entry['authors'])})
-        for key, entry in tomllib.loads(text).items()
-    }
-
-
-def citations(text: str) -> tuple[str, ...]:
-    """Keys cited in a text, in the order of their first mention.
-
-    >>> citations('N4 [@tustison2010] in Nipype [@gorgolewski2011; @tustison2010]')
-    ('tustison2010', 'gorgolewski2011')
-    """
-    keys = [key for group in _CITED.findall(text) for key in re.findall(r'@(\w+)', group)]
-    return tuple(dict.fromkeys(keys))
-
-
-def resolved(text: str) -> str:
-    """Replace ``[@key]`` by author and year, and append the list of works.
-
-    Raises
-    ------
-    KeyError
-        If a key is not in ``data/references.toml``.
-    """
-    works = references()
-
-    def cited(match: re.Match[str]) -> str:
-        keys = re.findall(r'@(\w+)', match[1])
-        return f'({"; ".join(works[key].short for key in keys)})'
-
-    listed = sorted((works[key] for key in citations(text)), key=lambda work: work.short)
-    entries = '\n'.join(f'- {work.full}' for work in listed)
-    return f'{_CITED.sub(cited, text)}\n\n### References\n\n{entries}\n'
-
-
-def bibliography(keys: Iterable[str]) -> str:
-    """BibTeX of the works with these keys, in alphabetic order of the keys."""
-    works = references()
-    return '\n'.join(works[key].bibtex for key in sorted(set(keys)))
-
-
-def methods_text(steps: Iterable[StepLike], versions: Mapping[str, str]) -> str:
+def methods_text(
+    steps: Iterable[StepLike], versions: Mapping[str, str], contrasts: Sequence[str] = ('T1w',)
+) -> str:
     """Tell what was done, as Markdown with citations resolved.
 
     Parameters
@@ -160,32 +37,49 @@ def methods_text(steps: Iterable[StepLike], versions: Mapping[str, str]) -> str:
         Steps of the plan, in order; equal ones (of other sessions) are told once.
     versions : mapping of str to str
         Tool to version; ``mriprep`` and ``nipype`` are told.
+    contrasts : sequence of str
+        What the images show, in the words of `mriprep.contrasts.Contrast`.
     """
-    return resolved(_draft(steps, versions))
+    return resolved(_draft(steps, versions, contrasts))
 
 
-def methods_bibliography(steps: Iterable[StepLike], versions: Mapping[str, str]) -> str:
+def methods_bibliography(
+    steps: Iterable[StepLike], versions: Mapping[str, str], contrasts: Sequence[str] = ('T1w',)
+) -> str:
     """BibTeX of the works that `methods_text` cites."""
-    return bibliography(citations(_draft(steps, versions)))
+    return bibliography(citations(_draft(steps, versions, contrasts)))
 
 
-def _draft(steps: Iterable[StepLike], versions: Mapping[str, str]) -> str:
+def _draft(
+    steps: Iterable[StepLike], versions: Mapping[str, str], contrasts: Sequence[str]
+) -> str:
     """Methods text with unresolved citations."""
     grouped: dict[str, list[StepLike]] = {}
     for step in steps:
         group = grouped.setdefault(str(step.name), [])
         if step not in group:
             group.append(step)
-    told = [_SENTENCES[name](group) for name, group in grouped.items() if name in _SENTENCES]
+    told = [tell(grouped[name]) for name, tell in _SENTENCES.items() if name in grouped]
     return (
         '### Structural MRI preprocessing\n\n'
-        f'{" ".join([_opening(versions), *told])}\n\n{_closing()}\n\n{WAIVER}'
+        f'{" ".join([_opening(versions, contrasts), *told])}\n\n{_closing()}\n\n{WAIVER}'
     )
 
 
-def _opening(versions: Mapping[str, str]) -> str:
+_WEIGHTED = {
+    'T1w': 'T1-weighted (T1w)',
+    'ce-T1w': 'T1-weighted contrast-enhanced',
+    'T2w': 'T2-weighted (T2w)',
+    'FLAIR': 'FLAIR',
+    'PDw': 'proton-density-weighted (PDw)',
+}
+
+
+def _opening(versions: Mapping[str, str], contrasts: Sequence[str]) -> str:
+    named = [_WEIGHTED.get(contrast, contrast) for contrast in contrasts] or ['Structural']
+    listed = ', '.join(named[:-1]) + (' and ' if named[:-1] else '') + named[-1]
     return (
-        f'T1-weighted (T1w) images, organised in BIDS [@gorgolewski2016] and queried with PyBIDS '
+        f'{listed} images, organised in BIDS [@gorgolewski2016] and queried with PyBIDS '
         f'[@yarkoni2019], were preprocessed with *mriprep*{_version(versions.get("mriprep"))}, '
         f'which is based on *Nipype*{_version(versions.get("nipype"))} [@gorgolewski2011].'
     )
@@ -213,6 +107,44 @@ def _conform(steps: Sequence[StepLike]) -> str:
     )
 
 
+def _merge(steps: Sequence[StepLike]) -> str:
+    return (
+        'Where a contrast had several runs of one protocol, these were registered rigidly to a '
+        'space halfway between them and averaged robustly [@reuter2010; @reuter2012].'
+    )
+
+
+def _longitudinal(steps: Sequence[StepLike]) -> str:
+    return (
+        'The sessions of a subject were registered rigidly to a space halfway between them, and '
+        'their robust mean, which treats all sessions alike, was registered to templates in '
+        'their place [@reuter2010; @reuter2012].'
+    )
+
+
+def _coregister(steps: Sequence[StepLike]) -> str:
+    made = _made(steps)
+    if made is None:
+        return 'Transforms of other contrasts to the reference image were given.'
+    told = (
+        'The images of a session were registered to its reference image with a rigid transform '
+        f'that maximises mutual information [@wells1996], as implemented in *{made.tool}*; overlap '
+        'of the brains, and the sharpness of the optimum, were checked.'
+    )
+    return (
+        told if _all_made(steps) else f'{told} Where such transforms were given, they were used.'
+    )
+
+
+def _made(steps: Sequence[StepLike]) -> StepLike | None:
+    """The first step that is not taken from elsewhere."""
+    return next((step for step in steps if step.tool != GIVEN), None)
+
+
+def _all_made(steps: Sequence[StepLike]) -> bool:
+    return all(step.tool != GIVEN for step in steps)
+
+
 _EXTRACTORS = {
     'deepbet': 'a convolutional network, *deepbet*{version} [@fisch2024]',
     'hd-bet': 'a convolutional network, *HD-BET*{version} [@isensee2019; @isensee2021]',
@@ -228,28 +160,42 @@ def _extractor_words(name: str, version: str) -> str:
 
 
 def _extract(steps: Sequence[StepLike]) -> str:
-    return ' '.join(dict.fromkeys(_extract_one(step) for step in steps))
+    found = [step for step in steps if step.tool not in (GIVEN, STRIPPED, OWN)]
+    taken = [step for step in steps if step.tool in (GIVEN, STRIPPED)]
+    told = [_found(step) for step in found]
+    tools = {step.tool for step in steps}
+    if GIVEN in tools:
+        told.append('Where brain masks were given, they were used.' if found else _MASKS_GIVEN)
+    if STRIPPED in tools:
+        told.append('Of images that had been stripped before, the mask was taken from the image.')
+    if OWN in tools:
+        told.append('The brain mask of the reference image was carried over to other contrasts.')
+    guarded = ''
+    if found or taken:
+        guarded = 'Each mask was checked for volume, shape, position and contrast at its border'
+    if found:
+        guarded += '; a doubtful one was made again after a correction of the whole head with N4'
+        guarded += _second(found, ', and then with {}')
+    if taken:
+        which = 'a doubtful one from elsewhere' if found else 'a doubtful one'
+        guarded += _second(taken, f'; {which} was compared with a mask from {{}}')
+    return ' '.join([*dict.fromkeys(told), *([f'{guarded}.'] if guarded else [])])
 
 
-def _extract_one(step: StepLike) -> str:
+def _found(step: StepLike) -> str:
+    """Tell of an extractor and how its map became a mask."""
     threshold = step.parameters.get('mask_threshold')
-    second = str(step.parameters.get('second') or '')
-    guarded = 'Each mask was checked for volume, shape, position and contrast at its border'
-    if step.tool == GIVEN:
-        told = 'Brain masks were given.'
-        if second:
-            words = _extractor_words(*_name_and_version(second))
-            guarded += f'; a doubtful one was compared with a mask from {words}'
-        return f'{told} {guarded}.'
     kept = f', keeping voxels with a brain probability above {threshold}' if threshold else ''
-    averaged = ''
-    if step.parameters.get('test_time_augmentation'):
-        averaged = ', averaging over mirrored images'
-    told = f'The brain was extracted with {_extractor_words(step.tool, step.version)}'
-    guarded += '; a doubtful one was made again after a correction of the whole head with N4'
-    if second:
-        guarded += f', and then with {_extractor_words(*_name_and_version(second))}'
-    return f'{told}{averaged}{kept}. {guarded}.'
+    augmented = step.parameters.get('test_time_augmentation')
+    averaged = ', averaging over mirrored images' if augmented else ''
+    extractor = _extractor_words(step.tool, step.version)
+    return f'The brain was extracted with {extractor}{averaged}{kept}.'
+
+
+def _second(steps: Sequence[StepLike], words: str) -> str:
+    """Name what is asked when a mask is not believed, if there is such a thing."""
+    seconds = [str(step.parameters['second']) for step in steps if step.parameters.get('second')]
+    return words.format(_extractor_words(*_name_and_version(seconds[0]))) if seconds else ''
 
 
 def _name_and_version(text: str) -> tuple[str, str]:
@@ -258,7 +204,9 @@ def _name_and_version(text: str) -> tuple[str, str]:
 
 
 def _bias(steps: Sequence[StepLike]) -> str:
-    step = steps[0]
+    step = _made(steps)
+    if step is None:
+        return 'Images without bias field were given.'
     told = {
         'fit_voxel_mm': 'fitted to samples {} mm apart',
         'spline_distance_mm': 'knots of the coarsest mesh {} mm apart',
@@ -270,10 +218,13 @@ def _bias(steps: Sequence[StepLike]) -> str:
         for key, words in told.items()
         if key in step.parameters
     )
+    given = (
+        '' if _all_made(steps) else ' Where images without bias field were given, they were used.'
+    )
     return (
         'Intensity non-uniformity was estimated inside the brain mask and removed with N4 '
         f'[@tustison2010], {_tool(step)}, distributed with ANTs'
-        f'{f" ({values})" if values else ""}.'
+        f'{f" ({values})" if values else ""}.{given}'
     )
 
 
@@ -284,7 +235,12 @@ def _value(value: object) -> str:
 
 
 def _register(steps: Sequence[StepLike]) -> str:
-    step = steps[0]
+    step = _made(steps)
+    if step is None:
+        return 'Transforms to templates were given.'
+    kept_out = ''
+    if any(one.parameters.get('lesion') for one in steps):
+        kept_out = ', keeping lesions that had been drawn out of the metric'
     kinds = {
         'rigid': 'a rigid transform',
         'affine': 'an affine transform',
@@ -292,11 +248,12 @@ def _register(steps: Sequence[StepLike]) -> str:
     }
     transform = str(step.parameters.get('transform', ''))
     metric = str(step.parameters.get('metric', '')) or 'mutual information'
-    spaces = [step.space for step in steps if step.space]
+    spaces = dict.fromkeys(one.space for one in steps if one.space and one.tool != GIVEN)
+    given = '' if _all_made(steps) else ' Where transforms were given, they were used.'
     return (
         f'The brain was registered to {_joined([_template(space) for space in spaces])} with '
-        f'{kinds.get(transform, "a transform")}, maximising {metric}, using '
-        f'{_tool(step)} (ANTs) [@avants2011; @avants2014].'
+        f'{kinds.get(transform, "a transform")}, maximising {metric}{kept_out}, using '
+        f'{_tool(step)} (ANTs) [@avants2011; @avants2014].{given}'
     )
 
 
@@ -327,7 +284,16 @@ def _joined(items: Sequence[str]) -> str:
 
 
 def _resample(steps: Sequence[StepLike]) -> str:
-    step = steps[0]
+    # the step of a template tells of masks too
+    step = next((one for one in steps if one.space != REFERENCE), steps[0])
+    grids = [
+        words
+        for words, there in (
+            ('of the reference image', any(one.space == REFERENCE for one in steps)),
+            ('of each template', step.space != REFERENCE),
+        )
+        if there
+    ]
     kind = step.parameters.get('images', step.parameters.get('interpolation'))
     masks = step.parameters.get('masks')
     how = ', '.join(
@@ -336,8 +302,8 @@ def _resample(steps: Sequence[StepLike]) -> str:
         if named
     )
     return (
-        'Each image was brought to the grid of each template with a single interpolation from its '
-        f'own grid{f" ({how})" if how else ""}, using {_tool(step)}.'
+        f'Each image was brought to the grid {" and ".join(grids)} with a single interpolation '
+        f'from its own grid{f" ({how})" if how else ""}, using {_tool(step)}.'
     )
 
 
@@ -352,8 +318,11 @@ def _normalize(steps: Sequence[StepLike]) -> str:
 
 _SENTENCES: Mapping[str, Callable[[Sequence[StepLike]], str]] = {
     'conform': _conform,
+    'merge': _merge,
     'extract': _extract,
+    'coregister': _coregister,
     'bias': _bias,
+    'longitudinal': _longitudinal,
     'register': _register,
     'resample': _resample,
     'normalize': _normalize,

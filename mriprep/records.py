@@ -21,7 +21,6 @@ from mriprep.sidecars import (
 
 _READERS = 8  # threads; what they wait for is a disk, perhaps behind a network
 _NOT_PLAIN = {
-    'ce': 'made with a contrast agent',
     'echo': 'one echo of several',
     'flip': 'one flip angle of several',
     'inv': 'one inversion of several',
@@ -41,6 +40,8 @@ class ImageRecord:
     entities: tuple[tuple[str, str], ...] = ()  # short keys in BIDS order, no 'sub' and 'ses'
     shape: tuple[int, ...] = ()  # () when the header can't be read
     zooms_mm: tuple[float, ...] = ()
+    flat_start: bool = False  # whether its first voxels hold one value, as outside of a brain
+    stripped: bool = False  # whether it shows a brain without its head
     metadata: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
     issues: tuple[Issue, ...] = ()
 
@@ -149,6 +150,7 @@ def _record(
         entities=ordered_entities(name.entities),
         shape=read.shape if read else (),
         zooms_mm=read.zooms_mm if read else (),
+        flat_start=read is not None and read.flat_start,
         metadata=metadata,
         issues=tuple(
             Issue(

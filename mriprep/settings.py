@@ -12,8 +12,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 
-AUTO = 'auto'  # the best extractor that can run here
+from mriprep.contrasts import Contrast
+
+AUTO = 'auto'  # what suits best
 GIVEN = 'given'  # a mask that the user has
+STRIPPED = 'stripped'  # the mask of an image that shows nothing but a brain
 NONE = 'none'
 
 
@@ -48,6 +51,13 @@ class Interpolation(StrEnum):
     LANCZOS = 'LanczosWindowedSinc'
 
 
+class MaskSource(StrEnum):
+    """Where the brain mask of a contrast other than the reference comes from."""
+
+    OWN = 'own'  # found in each image; the reference's where the guard doubts it
+    REFERENCE = 'reference'  # carried over from the reference
+
+
 class AntsSource(StrEnum):
     """Which ANTs programs are run."""
 
@@ -59,7 +69,8 @@ class SettingsError(ValueError):
     """A setting that can't be used; the message says which, why and what to do."""
 
 
-NATIVE = 'T1w'  # name of the space of the reference image itself
+# names that stand for the grid of the reference image itself, whatever its contrast is
+NATIVE = ('T1w', 'anat')
 _SPACE = re.compile(r'(?P<name>[A-Za-z0-9]+)(?P<modifiers>(:[a-z]+-[A-Za-z0-9.]+)*)')
 
 
@@ -99,9 +110,9 @@ class Space:
                     'only one cohort-N and one res-N or res-native may follow the name'
                 )
             modifiers[key] = value
-        if found['name'] == NATIVE and modifiers:
+        if found['name'] in NATIVE and modifiers:
             raise SettingsError(
-                f'output space {text!r}: {NATIVE} is the grid of the image itself; '
+                f'output space {text!r}: {found["name"]} is the grid of the image itself; '
                 'it takes neither cohort nor res'
             )
         return cls(found['name'], modifiers.get('cohort'), modifiers.get('res'))
@@ -109,7 +120,7 @@ class Space:
     @property
     def is_native(self) -> bool:
         """Whether this is the space of the reference image itself."""
-        return self.name == NATIVE
+        return self.name in NATIVE
 
     @property
     def label(self) -> str:
@@ -126,8 +137,39 @@ EMBEDDED_SPACE = Space('MNI152NLin2009aSym', None, '1')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """Which images are prepared, and how those of a session belong together."""
+
+    contrasts: tuple[Contrast, ...] = tuple(Contrast)
+    reference: str = AUTO  # contrast that the others are registered to; auto: the first of them
+    merge_runs: bool = False  # average the runs of a contrast instead of using the best
+    longitudinal: bool = False  # go to templates through the mean of a subject's sessions
+    masks: MaskSource = MaskSource.OWN
+
+    def __post_init__(self) -> None:
+        if not self.contrasts:
+            raise SettingsError('images.contrasts is empty; name at least one, such as T1w')
+        if self.reference != AUTO:
+            if self.reference not in tuple(Contrast):
+                known = ', '.join((AUTO, *Contrast))
+                raise SettingsError(
+                    f'images.reference must be one of {known}, got {self.reference!r}'
+                )
+            if self.reference not in self.contrasts:
+                raise SettingsError(
+                    f'the reference contrast {self.reference} is not among the contrasts '
+                    f'({", ".join(self.contrasts)}); add it to --contrasts'
+                )
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """BIDS suffixes of the images that are looked for."""
+        return tuple(dict.fromkeys(Contrast(contrast).suffix for contrast in self.contrasts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrainSettings:
-    """How the brain is found in the reference image.
+    """How the brain is found in an image.
 
     Extractors are named, not enumerated: other packages may add theirs.
     """
@@ -156,9 +198,11 @@ class BiasSettings:
     """N4 bias field correction inside the brain mask."""
 
     fit_voxel_mm: float = 5.0  # distance of the samples that the field is fitted to
-    iterations: tuple[int, ...] = (50, 50, 50)  # at each level of the B-spline mesh
+    iterations: tuple[int, ...] = (100, 100)  # at each level of the B-spline mesh
     convergence: float = 1e-7  # change of the field that ends a level
-    spline_distance_mm: float = 100.0  # knots of the coarsest mesh; halved at each level
+    # knots of the coarsest mesh; halved at each level: at 25 mm they follow tissue, which is worst
+    # for T2w and FLAIR (benchmarks/README.md)
+    spline_distance_mm: float = 80.0
 
     def __post_init__(self) -> None:
         if self.fit_voxel_mm <= 0:
@@ -176,6 +220,7 @@ class RegistrationSettings:
     transform: Registration = Registration.AFFINE
     voxel_mm: float = 2.0  # size that both brains are brought to while they are registered
     interpolation: Interpolation = Interpolation.BSPLINE
+    lesion_masking: bool = False  # keep a lesion that the user drew out of the metric
 
     def __post_init__(self) -> None:
         if self.voxel_mm <= 0:
@@ -187,6 +232,7 @@ class Settings:
     """Every scientific choice of a run: two runs with equal settings give the same result."""
 
     output_spaces: tuple[Space, ...] = (EMBEDDED_SPACE,)
+    images: ImageSettings = field(default_factory=ImageSettings)
     brain: BrainSettings = field(default_factory=BrainSettings)
     bias: BiasSettings = field(default_factory=BiasSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)

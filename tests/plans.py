@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mriprep.extractors.base import AtlasFiles, Facts, MapKind
 from mriprep.extractors.choice import Extraction
+from mriprep.given import Given, GivenFile
 from mriprep.issues import Issue, Severity
 from mriprep.plan import SubjectPlan, plan_run
 from mriprep.records import ImageRecord, Inventory
@@ -56,7 +57,12 @@ COARSE = Grid(
 
 
 def image_record(
-    relative: str, *, error: str | None = None, zooms_mm=(1.0, 1.0, 1.0), shape=(170, 256, 256)
+    relative: str,
+    *,
+    error: str | None = None,
+    zooms_mm=(1.0, 1.0, 1.0),
+    shape=(170, 256, 256),
+    stripped: bool = False,
 ) -> ImageRecord:
     """Make the record of an image that is nowhere; ``error`` makes it unusable."""
     name = split_name(relative)
@@ -79,8 +85,9 @@ def image_record(
         session=name.entities.get('ses'),
         suffix=name.suffix,
         entities=ordered_entities(name.entities),
-        shape=shape,
-        zooms_mm=zooms_mm,
+        shape=tuple(shape),
+        zooms_mm=tuple(zooms_mm),
+        stripped=stripped,
         issues=issues,
     )
 
@@ -113,17 +120,31 @@ def make_inventory(images, root: Path = Path('/home/jo/secret/bids'), **fields) 
     return Inventory(root=root, name='ds', images=tuple(images), **fields)
 
 
+def given_file(name: str, folder: Path = Path('/home/jo/hand')) -> GivenFile:
+    """Name a file of the data set ``hand``; it need not be there."""
+    return GivenFile(path=folder / name, dataset='hand', relative=name)
+
+
 def make_plans(
-    images, settings: Settings, *, given_masks=None, participants=None, **template_files: Path
+    images,
+    settings: Settings,
+    *,
+    given: Given | None = None,
+    given_masks=None,
+    participants=None,
+    extraction: Extraction = EXTRACTION,
+    **template_files: Path,
 ) -> tuple[SubjectPlan, ...]:
-    """Plan a run on images, with a fake template for each space."""
+    """Plan a run on images (records or paths), with a fake template for each space."""
     templates = {
         space: fake_template(str(space), **template_files)
         for space in settings.output_spaces
         if not space.is_native
     }
-    inventory = make_inventory(images, participants=participants or {})
-    return plan_run(inventory, settings, templates, VERSIONS, EXTRACTION, given_masks)
+    records = [image_record(image) if isinstance(image, str) else image for image in images]
+    inventory = make_inventory(records, participants=participants or {})
+    given = given or Given(masks=given_masks or {})
+    return plan_run(inventory, settings, templates, VERSIONS, extraction, given)
 
 
 def settings_for(*spaces: str, **values) -> Settings:
@@ -140,3 +161,45 @@ def plan_one(
     )
     (session,) = subject.sessions
     return session
+
+
+def scans(*names: str, subject: str = '01', session: str | None = None) -> list[str]:
+    """Paths of images, from their names without subject and session.
+
+    >>> scans('T1w', 'ce-gd_T1w', session='a')[1]
+    'sub-01/ses-a/anat/sub-01_ses-a_ce-gd_T1w.nii.gz'
+    """
+    who = [f'sub-{subject}', *([f'ses-{session}'] if session else [])]
+    return ['/'.join([*who, 'anat', '_'.join([*who, name]) + '.nii.gz']) for name in names]
+
+
+def plan_session(
+    images, /, *spaces: str, given: Given | None = None, extraction=EXTRACTION, **values
+):
+    """Plan the one session of one subject; ``values`` are settings."""
+    (subject,) = make_plans(
+        images, settings_for(*(spaces or ('T1w',)), **values), given=given, extraction=extraction
+    )
+    (session,) = subject.sessions
+    return session
+
+
+# a session of everything that is prepared, with two runs of a contrast and a lesion
+_FULL = ('ce-gd_T1w', 'FLAIR', 'PDw', 'T1w', 'run-1_T2w', 'run-2_T2w')
+FULL = scans(*_FULL)
+FULL_SESSIONS = [path for session in ('a', 'b') for path in scans(*_FULL, session=session)]
+FULL_SPACES = (
+    'A:res-1', 'A:res-2', 'A:res-native', 'B:cohort-2:res-2', 'B:cohort-3:res-2', 'T1w'
+)  # fmt: skip
+
+
+def full_session(images=FULL, spaces=FULL_SPACES, /, **values):
+    """Plan `FULL`, the runs averaged, with a lesion drawn on the FLAIR."""
+    lesions = {
+        image: given_file(f'{image.removesuffix("_FLAIR.nii.gz")}_label-lesion_mask.nii.gz')
+        for image in images
+        if image.endswith('_FLAIR.nii.gz')
+    }
+    values = {'images': {'merge_runs': True}} | values
+    (subject,) = make_plans(images, settings_for(*spaces, **values), given=Given(lesions=lesions))
+    return subject

@@ -100,10 +100,24 @@ def newest_log(out: Path, name: str) -> Path:
     return max(out.glob(f'logs/*/{name}'), key=lambda path: path.stat().st_mtime_ns)
 
 
+def _rows(out: Path, name: str) -> list[dict[str, str]]:
+    with newest_log(out, name).open(newline='', encoding='utf-8') as stream:
+        return list(csv.DictReader(stream, delimiter='\t'))
+
+
 def failures(out: Path) -> list[dict[str, str]]:
     """Rows of the last run's ``failures.tsv``."""
-    with newest_log(out, 'failures.tsv').open(newline='', encoding='utf-8') as stream:
-        return list(csv.DictReader(stream, delimiter='\t'))
+    return _rows(out, 'failures.tsv')
+
+
+def masks(out: Path) -> list[dict[str, str]]:
+    """Rows of the last run's ``masks.tsv``."""
+    return _rows(out, 'masks.tsv')
+
+
+def nodes(out: Path) -> list[str]:
+    """Names of the nodes that the last run ran, from its ``timings.tsv``."""
+    return [row['node'] for row in _rows(out, 'timings.tsv')]
 
 
 def finished(out: Path) -> dict[str, list[str]]:

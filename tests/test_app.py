@@ -402,8 +402,8 @@ def _opened(gate: Path) -> int:
 
 def test_sessions_go_through_in_batches(tmp_path, monkeypatch, tiny_head, tiny_left_handed_head):
     """A failure in the first of two batches costs nobody else, and the second one runs."""
-    monkeypatch.setattr('mriprep.app.SESSIONS_PER_BATCH', 2)
-    monkeypatch.setattr('mriprep.app.SESSIONS_PER_PROCESSOR', 1)
+    monkeypatch.setattr('mriprep.computing.IMAGES_PER_BATCH', 2)
+    monkeypatch.setattr('mriprep.computing.IMAGES_PER_PROCESSOR', 1)
     bids, out = tmp_path / 'bids', tmp_path / 'out'
     write_bids(bids, {'01': tiny_head, '02': tiny_left_handed_head, '03': tiny_head})
     damaged = bids / 'sub-01/anat/sub-01_T1w.nii.gz'

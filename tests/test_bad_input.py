@@ -74,7 +74,7 @@ def refusal(capsys, *words: str) -> str:
     [
         (['nowhere', 'out'], ['nowhere', 'no such folder']),
         (['file', 'out'], ['file', 'not a folder']),
-        (['empty', 'out'], ['empty', 'no T1w image', 'sub-01/anat']),
+        (['empty', 'out'], ['empty', 'no T1w or T2w or FLAIR', 'sub-01/anat']),
         (['bids', 'out', '--participant-label', '01', '0x'], ["'0x'", 'nearest: 0', '--particip']),
         (['bids', 'out', '--participant-label', 'sub-zz'], ["'zz'", 'nearest: 01, 02']),
         (['bids', 'out', '--session-label', 'pre'], ["'pre'", '--session-label']),
@@ -140,10 +140,15 @@ def test_all_images_bad_is_refused(here, tiny_bids, capsys):
     assert str(here) not in line
 
 
-def test_no_t1w_image_at_all_is_refused(here, tiny_bids, capsys):
+def test_no_image_to_prepare_at_all_is_refused(here, tiny_bids, capsys):
     for path in tiny_bids.glob('sub-*/anat/*_T1w.*'):
-        path.rename(path.with_name(path.name.replace('T1w', 'T2w')))
-    assert 'bids: no T1w image' in refusal(capsys, 'bids', 'out')
+        path.rename(path.with_name(path.name.replace('T1w', 'T2starw')))
+    assert 'bids: no T1w or T2w or FLAIR or PDw image' in refusal(capsys, 'bids', 'out')
+
+
+def test_no_image_of_a_wanted_contrast_is_refused(here, tiny_bids, capsys):
+    line = refusal(capsys, 'bids', 'out', '--contrasts', 'FLAIR', 'T2w')
+    assert 'bids: no FLAIR or T2w image' in line
 
 
 def test_output_below_the_derivatives_of_the_raw_data_is_fine(here, tiny_bids, capsys):
@@ -159,7 +164,7 @@ def test_a_participant_asked_for_without_an_image_is_a_failure(here, tiny_bids, 
     assert run('bids', 'out', '--participant-label', '01', '03', *options) == 1
     (row,) = failures(here / 'out')
     assert row['participant_id'] == 'sub-03'
-    assert 'no T1w image' in row['cause']
+    assert 'no T1w or T2w or FLAIR or PDw image' in row['cause']
     assert set(finished(here / 'out')) == {'sub-01'}
 
 

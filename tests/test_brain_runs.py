@@ -7,7 +7,7 @@ import json
 import nibabel as nb
 import numpy as np
 import pytest
-from runs import failures, finished, newest_log, quick, run, validate
+from runs import failures, finished, masks, newest_log, quick, run, validate
 
 from mriprep.phantom import write_bids
 
@@ -86,8 +86,11 @@ def test_a_refused_mask_stops_its_subject_alone_and_force_goes_on(
     page = (place.out / 'sub-01.html').read_text(encoding='utf-8')
     assert 'The mask is REFUSED' in page
     assert (place.out / 'sub-01/figures/sub-01_desc-brain_T1w.svg').exists()
-    table = newest_log(place.out, 'masks.tsv').read_text()
-    assert [line.split('\t')[2] for line in table.splitlines()[1:]] == ['refused', 'accept']
+    rows = masks(place.out)
+    assert [(row['contrast'], row['mask_status']) for row in rows] == [
+        ('T1w', 'refused'),
+        ('T1w', 'accept'),
+    ]
 
     before = mask_path(place.out, '02').stat().st_mtime_ns
     assert run(tiny_bids, place.out, *words, '--force') == 0

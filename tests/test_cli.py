@@ -13,10 +13,13 @@ import pytest
 from mriprep import __version__
 from mriprep.app import RefusalError
 from mriprep.cli import COMMANDS, main
+from mriprep.contrasts import Contrast
 from mriprep.settings import (
     AntsSource,
     BiasSettings,
     BrainSettings,
+    ImageSettings,
+    MaskSource,
     Normalization,
     Registration,
     RegistrationSettings,
@@ -117,6 +120,31 @@ def test_validation_may_be_skipped_for_compatibility(call):
         (('--mask-threshold', '0.3'), {'brain': BrainSettings(mask_threshold=0.3)}),
         (('--force',), {'brain': BrainSettings(force=True)}),
         (
+            ('--contrasts', 'T1w', 'FLAIR', 'T1w'),
+            {'images': ImageSettings(contrasts=(Contrast.T1W, Contrast.FLAIR))},
+        ),
+        (
+            ('--contrasts', 'ce-T1w', '--reference-contrast', 'ce-T1w'),
+            {'images': ImageSettings(contrasts=(Contrast.CE_T1W,), reference='ce-T1w')},
+        ),
+        (('--reference-contrast', 'auto'), {}),
+        (('--reference-contrast', 'FLAIR'), {'images': ImageSettings(reference='FLAIR')}),
+        (('--merge-runs',), {'images': ImageSettings(merge_runs=True)}),
+        (('--longitudinal',), {'images': ImageSettings(longitudinal=True)}),
+        (
+            ('--contrast-masks', 'reference'),
+            {'images': ImageSettings(masks=MaskSource.REFERENCE)},
+        ),
+        (('--lesion-masking',), {'registration': RegistrationSettings(lesion_masking=True)}),
+        (
+            ('--lesion-masking', '--registration', 'rigid'),
+            {
+                'registration': RegistrationSettings(
+                    transform=Registration.RIGID, lesion_masking=True
+                )
+            },
+        ),
+        (
             ('--test-time-augmentation', 'off'),
             {'brain': BrainSettings(test_time_augmentation=Switch.OFF)},
         ),
@@ -126,6 +154,7 @@ def test_flags_become_settings(call, words, expected):
     settings = call(*words)[1]
     assert settings == Settings(**expected)
     assert type(settings.brain.test_time_augmentation) is Switch
+    assert {type(contrast) for contrast in settings.images.contrasts} == {Contrast}
 
 
 def test_what_networks_need_of_the_machine(call, tmp_path):
@@ -161,9 +190,19 @@ def test_flags_go_over_the_config_file_and_that_over_defaults(call, tmp_path):
     assert settings.brain == Settings().brain
 
 
+def test_flags_about_images_leave_the_rest_of_their_table(call, tmp_path):
+    config = tmp_path / 'night.toml'
+    config.write_text('[images]\nmerge_runs = true\nreference = "T2w"\n')
+    images = call('--config-file', config, '--reference-contrast', 'FLAIR')[1].images
+    assert images == ImageSettings(merge_runs=True, reference='FLAIR')
+
+
 def test_settings_that_a_run_saved_are_accepted_back(call, tmp_path):
     words = ('--output-spaces', 'T1w', 'MNIPediatricAsym:cohort-2', '--registration', 'rigid')
+    words += ('--contrasts', 'FLAIR', 'T1w', '--reference-contrast', 'FLAIR', '--merge-runs')
+    words += ('--longitudinal', '--lesion-masking', '--contrast-masks', 'reference')
     settings = call(*words)[1]
+    assert settings.images.longitudinal
     (tmp_path / 'settings.toml').write_text(to_toml(settings))
     assert call('--config-file', tmp_path / 'settings.toml')[1] == settings
 
@@ -197,6 +236,12 @@ def test_the_code_of_the_run_is_the_code_of_the_program(call, code):
         (('bids', 'out', 'participant', '--second-extractor', 'given'), "can't be 'given'"),
         (('bids', 'out', 'participant', '--device', 'tpu'), '--device tpu: no such device'),
         (('bids', 'out', 'participant', '-d', 'x=absent'), 'there is no folder absent'),
+        (('bids', 'out', 'participant', '-d', 'raw=.'), "the name 'raw' is taken"),
+        (
+            ('bids', 'out', 'participant', '--contrasts', 'T1w', '--reference-contrast', 'T2w'),
+            'the reference contrast T2w is not among the contrasts (T1w)',
+        ),
+        (('bids', 'out', 'participant', '--contrasts'), 'expected at least one argument'),
     ],
 )
 def test_what_can_not_be_used_is_refused_in_one_line(capsys, words, part):
@@ -205,7 +250,14 @@ def test_what_can_not_be_used_is_refused_in_one_line(capsys, words, part):
 
 @pytest.mark.parametrize(
     ('option', 'known'),
-    [('--registration', Registration), ('--normalize', Normalization), ('--ants', AntsSource)],
+    [
+        ('--registration', Registration),
+        ('--normalize', Normalization),
+        ('--ants', AntsSource),
+        ('--contrasts', Contrast),
+        ('--reference-contrast', Contrast),
+        ('--contrast-masks', MaskSource),
+    ],
 )
 def test_a_choice_that_is_not_known_lists_those_that_are(capsys, option, known):
     err = refusal(capsys, 'bids', 'out', 'participant', option, 'magic')

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mriprep.inventory import InventoryError, Severity, take_inventory
+from mriprep.settings import ImageSettings
 
 
 def nifti(shape=(4, 5, 6), zooms=(1.0, 1.2, 2.0), dtype=np.int16, unit='mm') -> bytes:
@@ -108,6 +109,35 @@ def test_only_the_suffixes_asked_for(dataset):
     assert stems(take_inventory(dataset.root)) == ['sub-1_T1w']
     found = take_inventory(dataset.root, suffixes=('T1w', 'FLAIR'))
     assert stems(found) == ['sub-1_FLAIR', 'sub-1_T1w']
+
+
+def test_all_contrasts_in_one_look(dataset):
+    for suffix in ('T1w', 'T2w', 'FLAIR', 'PDw', 'T2star', 'bold', 'mask', 'roi'):
+        dataset.scan(f'sub-1_{suffix}')
+    dataset.scan('sub-1_ce-gd_T1w')
+    found = take_inventory(dataset.root, suffixes=ImageSettings().suffixes)
+    assert stems(found) == [
+        'sub-1_FLAIR', 'sub-1_PDw', 'sub-1_T1w', 'sub-1_ce-gd_T1w', 'sub-1_T2w'
+    ]  # fmt: skip
+
+
+def test_filters_of_several_contrasts(dataset):
+    for stem in ('acq-a_T1w', 'acq-b_T1w', 'acq-a_FLAIR', 'acq-b_FLAIR'):
+        dataset.scan(f'sub-1_{stem}')
+    filters = {'t1w': {'acquisition': 'a'}, 'flair': {'acquisition': 'b'}}
+    found = take_inventory(dataset.root, bids_filters=filters, suffixes=('T1w', 'FLAIR'))
+    assert stems(found) == ['sub-1_acq-b_FLAIR', 'sub-1_acq-a_T1w']
+    assert found.issues == ()
+
+
+def test_freesurfer_volumes_are_images(dataset):
+    image = nb.MGHImage(np.ones((4, 5, 6), np.float32), np.diag([1, 1.2, 2, 1]))
+    dataset.write('sub-1/anat/sub-1_T1w.mgh', image.to_bytes())
+    dataset.write('sub-1/anat/sub-1_run-2_T1w.mgz', gzip.compress(image.to_bytes()))
+    for record in take_inventory(dataset.root).images:
+        assert record.usable
+        assert record.shape == (4, 5, 6)
+        np.testing.assert_allclose(record.zooms_mm, (1, 1.2, 2), rtol=1e-6)
 
 
 def test_folders_that_are_not_raw_data_are_not_entered(dataset):
@@ -312,7 +342,8 @@ def test_nifti_2_and_big_endian_headers(dataset):
 @pytest.mark.parametrize(
     ('middle', 'words'),
     [
-        ('ce-gad', 'made with a contrast agent (ce-gad)'),
+        ('mt-on', 'one of a magnetization transfer series (mt-on)'),
+        ('flip-1', 'one flip angle of several (flip-1)'),
         ('part-phase', 'one part of a complex image (part-phase)'),
         ('echo-2', 'one echo of several (echo-2)'),
         ('inv-1', 'one inversion of several (inv-1)'),
@@ -327,8 +358,9 @@ def test_what_is_no_plain_image_is_set_apart(dataset, middle, words):
     assert other.usable
 
 
-def test_magnitude_is_plain(dataset):
-    dataset.scan('sub-1_part-mag_T1w')
+@pytest.mark.parametrize('middle', ['part-mag', 'ce-gad'])
+def test_magnitude_is_plain_and_so_is_an_image_with_agent(dataset, middle):
+    dataset.scan(f'sub-1_{middle}_T1w')
     (image,) = take_inventory(dataset.root).images
     assert (image.set_apart, image.issues) == (None, ())
 

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from plans import image_record, make_plans, plan_one, settings_for
+from plans import image_record, make_plans, plan_one, plan_session, scans, settings_for
 
 from mriprep.crashes import NodeFailure
 from mriprep.issues import Severity
@@ -47,12 +47,59 @@ def test_the_remedy_in_the_words_of_a_node_is_the_next_step():
 
 @pytest.mark.parametrize(
     ('step', 'words'),
-    [('conform', 'header'), ('extract', 'T1w head'), ('n4', 'run the same command again')],
+    [
+        ('conform', 'header'),
+        ('extract', 'a head, whole and the right way up'),
+        ('coregister', 'do they show one head'),
+        ('choose', 'co-registration'),
+        ('average', 'all sessions'),
+        ('n4', 'run the same command again'),
+    ],
 )
 def test_without_a_remedy_the_step_gives_one(step, words):
     failure = failed(f'top.sub_01_wf.{step}', 'it broke')
     assert failure.cause == 'it broke'
     assert words in failure.next_step
+
+
+@pytest.mark.parametrize(
+    ('node', 'suffix'),
+    [
+        ('top.sub_01_wf.images_wf.native_wf.extract', 'T1w'),
+        ('top.sub_01_wf.images_wf.FLAIR_wf.coregister', 'FLAIR'),
+        ('top.sub_01_wf.images_wf.FLAIR_wf.brain_wf.extract', 'FLAIR'),
+        ('top.sub_01_wf.templates_wf.A_wf.registration_wf.register', 'T1w'),
+    ],
+)
+def test_a_failure_names_the_image_that_it_is_of(node, suffix):
+    session = plan_session(scans('FLAIR', 'T1w'), 'A')
+    failed = NodeFailure(node=node, cause='it broke', crash_file=Path('crash.txt'))
+    failure = failure_of(failed, {'sub_01_wf': session})
+    assert failure.where == f'sub-01/anat/sub-01_{suffix}.nii.gz'
+    assert failure.step == node.rpartition('.')[2]
+
+
+def test_a_failure_among_sessions_that_share_a_mean_is_of_its_own_session():
+    images = [*scans('FLAIR', 'T1w', session='a'), *scans('FLAIR', 'T1w', session='b')]
+    (subject,) = make_plans(images, settings_for('A', images={'longitudinal': True}))
+    first, second = subject.sessions
+    sessions = {
+        'sub_01_all_wf': first,
+        'sub_01_ses_a_wf': first,
+        'sub_01_ses_b_wf': second,
+    }
+
+    def where(node):
+        failed = NodeFailure(node=node, cause='it broke', crash_file=Path('crash.txt'))
+        failure = failure_of(failed, sessions)
+        return failure.session, failure.step, failure.where.rpartition('_')[2]
+
+    top = 'top.sub_01_all_wf'
+    flair = f'{top}.sub_01_ses_b_wf__images_wf.FLAIR_wf.conform'
+    assert where(flair) == ('b', 'conform', 'FLAIR.nii.gz')
+    saved = f'{top}.sub_01_ses_b_wf__save_preproc_T1w'
+    assert where(saved) == ('b', 'save_preproc_T1w', 'T1w.nii.gz')
+    assert where(f'{top}.individual_wf.average')[:2] == ('a', 'average')
 
 
 def test_a_node_of_no_session_is_an_error_of_ours():
@@ -79,11 +126,23 @@ def test_each_session_without_a_plan_is_told_once():
 
 def test_notes_are_no_failures():
     (plan,) = make_plans(
-        [image_record('sub-01/anat/sub-01_ce-gd_T1w.nii.gz')], settings_for('T1w')
+        [image_record('sub-01/anat/sub-01_echo-1_T1w.nii.gz')], settings_for('T1w')
     )
     failures = list(planned_failures([plan]))
     assert len(failures) == 1
     assert all(issue.severity is Severity.ERROR for issue in plan.issues)
+
+
+def test_lost_contrasts_are_failures_beside_those_of_whole_sessions():
+    images = [
+        image_record(scans('FLAIR', session='a')[0], error='empty'),
+        image_record(scans('T2w', session='a')[0], error='2D'),
+        *scans('T1w', session='a'),
+        image_record(scans('T1w', session='b')[0], error='truncated'),
+    ]
+    plans = make_plans(images, settings_for('T1w'))
+    told = [(failure.session, failure.cause) for failure in planned_failures(plans)]
+    assert told == [('b', 'truncated'), ('a', '2D'), ('a', 'empty')]
 
 
 def test_failures_are_a_table_of_one_line_each(tmp_path):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from mriprep.contrasts import Contrast
 from mriprep.settings import (
     BiasSettings,
+    ImageSettings,
+    MaskSource,
     Registration,
     RegistrationSettings,
     Settings,
@@ -22,13 +25,23 @@ from mriprep.settings import (
 def test_settings_survive_the_way_through_toml(tmp_path):
     settings = Settings(
         output_spaces=(Space('MNIPediatricAsym', '3', '2'), Space('T1w')),
-        registration=RegistrationSettings(transform=Registration.SYN),
+        registration=RegistrationSettings(transform=Registration.SYN, lesion_masking=True),
         bias=BiasSettings(iterations=(20, 10)),
+        images=ImageSettings(
+            contrasts=(Contrast.FLAIR, Contrast.CE_T1W),
+            reference='FLAIR',
+            merge_runs=True,
+            longitudinal=True,
+            masks=MaskSource.REFERENCE,
+        ),
         random_seed=7,
     )
     config = tmp_path / 'settings.toml'
     config.write_text(to_toml(settings))
-    assert from_dict(read_config(config)) == settings
+    read = from_dict(read_config(config))
+    assert read == settings
+    assert type(read.images.contrasts[0]) is Contrast
+    assert type(read.images.masks) is MaskSource
 
 
 def test_later_layers_win_and_leave_the_rest():
@@ -48,6 +61,16 @@ def test_later_layers_win_and_leave_the_rest():
         ('output_spaces = "T1w"', 'output_spaces must be a list'),
         ('output_spaces = []', 'output_spaces is empty'),
         ('bias = 3', 'bias must be a table'),
+        ('[images]\ncontrasts = []', 'images.contrasts is empty'),
+        ('[images]\ncontrasts = ["T1"]', 'must be one of T1w, ce-T1w, T2w, FLAIR, PDw'),
+        ('[images]\nreference = "T1"', 'images.reference must be one of auto, T1w'),
+        (
+            '[images]\ncontrasts = ["T1w", "T2w"]\nreference = "FLAIR"',
+            'the reference contrast FLAIR is not among the contrasts (T1w, T2w)',
+        ),
+        ('[images]\nmasks = "none"', 'images.masks must be one of own, reference'),
+        ('[images]\nmerge_runs = 1', 'images.merge_runs must be bool'),
+        ('output_spaces = ["anat:res-1"]', 'takes neither cohort nor res'),
         ('this is not toml', 'not a TOML file'),
     ],
 )
@@ -78,3 +101,14 @@ def test_malformed_spaces_are_refused(text):
 )
 def test_spaces_read_back_as_written(text):
     assert str(Space.from_string(text)) == text
+
+
+@pytest.mark.parametrize('text', ['T1w', 'anat'])
+def test_the_native_space_has_two_names(text):
+    assert Space.from_string(text).is_native
+
+
+def test_suffixes_are_looked_for_once():
+    assert ImageSettings().suffixes == ('T1w', 'T2w', 'FLAIR', 'PDw')
+    wanted = ImageSettings(contrasts=(Contrast.CE_T1W, Contrast.FLAIR))
+    assert wanted.suffixes == ('T1w', 'FLAIR')

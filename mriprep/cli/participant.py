@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mriprep.cli.parser import Parser
+from mriprep.contrasts import Contrast
 from mriprep.settings import (
     AntsSource,
+    MaskSource,
     Normalization,
     Registration,
     Resources,
@@ -70,17 +72,38 @@ def build_parser() -> argparse.ArgumentParser:
         '--skip-bids-validation', action='store_true',
         help='taken for compatibility: mriprep reads what it can and names what it can not',
     )  # fmt: skip
+    which.add_argument(
+        '--contrasts', nargs='+', choices=[str(kind) for kind in Contrast], metavar='CONTRAST',
+        help=f'which images are prepared: {", ".join(Contrast)}; default all that are there',
+    )  # fmt: skip
+    which.add_argument(
+        '--reference-contrast', choices=['auto', *map(str, Contrast)], metavar='CONTRAST',
+        help='what the others are registered to; default the first that a session has of '
+        f'{", ".join(Contrast)}',
+    )  # fmt: skip
+    which.add_argument(
+        '--merge-runs', action='store_true', default=None,
+        help='average the runs of a contrast, instead of using the best',
+    )  # fmt: skip
+    which.add_argument(
+        '--longitudinal', action='store_true', default=None,
+        help='go to templates through the unbiased mean of the sessions of a subject',
+    )  # fmt: skip
 
     what = parser.add_argument_group('what is done')
     what.add_argument('--config-file', type=Path, metavar='TOML', help='settings of another run')
     what.add_argument(
         '--output-spaces', nargs='+', metavar='SPACE',
-        help='NAME[:cohort-N][:res-N|:res-native] of TemplateFlow, or T1w; '
-        'default MNI152NLin2009aSym:res-1, which needs no network',
+        help='NAME[:cohort-N][:res-N|:res-native] of TemplateFlow, or T1w (the '
+        'reference alone); default MNI152NLin2009aSym:res-1, which needs no network',
     )  # fmt: skip
     what.add_argument(
         '--registration', choices=[str(kind) for kind in Registration], help='default affine'
     )
+    what.add_argument(
+        '--lesion-masking', action='store_true', default=None,
+        help='keep lesions that are drawn (*_label-lesion_mask or _roi) out of the metric',
+    )  # fmt: skip
     what.add_argument(
         '--normalize', choices=[str(kind) for kind in Normalization], help='default zscore'
     )
@@ -103,6 +126,11 @@ def build_parser() -> argparse.ArgumentParser:
         help='what is asked when the guard doubts a mask; default auto; none: nothing',
     )  # fmt: skip
     brain.add_argument(
+        '--contrast-masks', choices=[str(kind) for kind in MaskSource],
+        help='mask of other contrasts than the reference: found in each (own), or carried over '
+        'from the reference; default own',
+    )  # fmt: skip
+    brain.add_argument(
         '--mask-threshold', type=float, metavar='P',
         help='probability above which a voxel is brain; default 0.5',
     )  # fmt: skip
@@ -116,7 +144,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     brain.add_argument(
         '-d', '--derivatives', nargs='+', action='extend', default=[], metavar='NAME=PATH',
-        help='derivative data sets whose brain masks are used',
+        help='derivative data sets whose brain masks, corrected images (desc-preproc), '
+        'transforms and lesion masks are used',
     )  # fmt: skip
 
     machine = parser.add_argument_group('this machine')
@@ -172,8 +201,17 @@ def flags(options: argparse.Namespace) -> dict[str, object]:
     ):
         if value is not None:
             out[name] = value
-    if options.registration is not None:
-        out['registration'] = {'transform': options.registration}
+    images = {
+        'contrasts': options.contrasts and list(dict.fromkeys(options.contrasts)),
+        'reference': options.reference_contrast,
+        'merge_runs': options.merge_runs,
+        'longitudinal': options.longitudinal,
+        'masks': options.contrast_masks,
+    }
+    registration = {
+        'transform': options.registration,
+        'lesion_masking': options.lesion_masking,
+    }
     brain = {
         'extractor': options.extractor,
         'second': options.second_extractor,
@@ -181,8 +219,9 @@ def flags(options: argparse.Namespace) -> dict[str, object]:
         'test_time_augmentation': options.test_time_augmentation,
         'force': options.force,
     }
-    if stated := {name: value for name, value in brain.items() if value is not None}:
-        out['brain'] = stated
+    for table, values in (('images', images), ('registration', registration), ('brain', brain)):
+        if stated := {name: value for name, value in values.items() if value is not None}:
+            out[table] = stated
     return out
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mriprep.extractors.base import ExtractorError, Facts
-from mriprep.settings import AUTO, GIVEN, NONE, BrainSettings, Switch
+from mriprep.settings import AUTO, GIVEN, NONE, STRIPPED, BrainSettings, Switch
 
 DEFAULT = 'deepbet'
 PREFERRED = 'hd-bet'  # where there is a GPU
@@ -26,6 +26,7 @@ GIVEN_FACTS = Facts(
     gpu_memory_gb=None,
     seconds=0,
 )
+STRIPPED_FACTS = replace(GIVEN_FACTS, name=STRIPPED, title='the image itself')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +72,21 @@ class Extraction:
         return any(facts.gpu_memory_gb is not None for facts in asked)
 
     def given(self) -> Extraction:
-        """The same for a session whose mask is given."""
-        reason = 'the mask is given'
+        """The same for an image whose mask is given."""
+        return self._behind(GIVEN_FACTS, 'the mask is given')
+
+    def of_stripped(self) -> Extraction:
+        """The same for an image that is stripped already."""
+        return self._behind(STRIPPED_FACTS, 'the image is stripped already')
+
+    def _behind(self, facts: Facts, reason: str) -> Extraction:
+        """Ask `first` only when the mask from elsewhere is not believed."""
+        mine = self.first.name not in (GIVEN, STRIPPED)
         return Extraction(
-            first=GIVEN_FACTS,
+            first=facts,
             version='',
-            second=self.first if self.first.name != GIVEN else self.second,
-            second_version=self.version if self.first.name != GIVEN else self.second_version,
+            second=self.first if mine else self.second,
+            second_version=self.version if mine else self.second_version,
             reason=reason,
         )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mriprep.extractors import registry
 from mriprep.extractors.base import ExtractorError
 from mriprep.guard import Status, Verdict, judge
-from mriprep.settings import GIVEN
+from mriprep.settings import GIVEN, STRIPPED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,16 +77,17 @@ def _attempt(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def write(found: Found, path: Path) -> None:
-    """Write `record` as JSON."""
-    path.write_text(json.dumps(record(found), indent=2) + '\n', encoding='utf-8')
+def write(found: Found, path: Path, more: Mapping[str, object] | None = None) -> None:
+    """Write `record` as JSON, and what else was seen of the image."""
+    told = record(found) | dict(more or {})
+    path.write_text(json.dumps(told, indent=2) + '\n', encoding='utf-8')
 
 
 def metadata(found: Found, weights_dir: Path | None) -> dict[str, object]:
     """Tell what made the mask, as it stands in its sidecar."""
     best = found.best
     out: dict[str, object] = {'Extractor': best.name}
-    if best.extractor != GIVEN:
+    if best.extractor not in (GIVEN, STRIPPED):
         out['ExtractorVersion'] = registry.version(best.extractor)
         out['Device'] = best.device
         try:
@@ -114,7 +116,11 @@ def why_refused(path: Path) -> str | None:
     path
         What `write` wrote.
     """
-    verdict = json.loads(path.read_text(encoding='utf-8'))
+    return _refusal(json.loads(path.read_text(encoding='utf-8')))
+
+
+def _refusal(verdict: Mapping[str, Any]) -> str | None:
+    """The line of `why_refused`."""
     if verdict['mask_status'] != Status.REFUSED.value:
         return None
     if not verdict['mask_volume_ml']:
@@ -131,3 +137,81 @@ def why_refused(path: Path) -> str | None:
         'the image if it shows no head or not the right way up, try another --extractor, give a '
         'mask (-d NAME=PATH), or go on with --force'
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Which mask of a contrast is kept, and what was measured of it."""
+
+    own: bool  # the one found in the image; otherwise the reference's
+    reason: str
+    record: Mapping[str, object]
+
+
+def choose_mask(
+    own: Mapping[str, Any] | None, registered: Mapping[str, Any] | None, *, force: bool = False
+) -> Chosen:
+    """Choose between the mask found in an image and that of the reference, carried over.
+
+    Its own mask is kept when the guard accepts it, or when it is given. Otherwise the reference's is taken, if the
+    co-registration is believed; what neither supports stops the image.
+
+    Parameters
+    ----------
+    own
+        What `record` gives of the image's own mask; None when none was looked for.
+    registered
+        ``status`` and ``checks`` of the co-registration; None when its transform is given.
+    force
+        Whether to go on with what is refused.
+
+    Raises
+    ------
+    ValueError
+        If neither mask is believed: ``what is wrong; what to do``.
+    """
+    status = Status.ACCEPT if registered is None else Status(registered['status'])
+    found = Status(own['mask_status']) if own is not None else Status.REFUSED
+    has_mask = own is not None and bool(own['mask_volume_ml'])
+    given = False
+    if own is not None and own['mask_extractor'] == GIVEN:
+        given = True
+        if found is Status.REFUSED and not force:
+            raise ValueError(_refusal(own))
+    kept = has_mask and (
+        given
+        or found is Status.ACCEPT
+        or (status is not Status.ACCEPT and found is Status.DOUBTFUL)
+        or (status is Status.REFUSED and force)
+    )
+    if not kept and status is Status.REFUSED and not force:
+        told = _refusal(own) if own is not None else None
+        raise ValueError(
+            'it could not be registered to the reference, whose mask would have been used; '
+            'look at the picture of the co-registration in the report: does it show the same head? '
+            'give a mask or a transform (-d NAME=PATH), or go on with --force'
+            + (f'. Besides, {told.partition("; ")[0]}' if told else '')
+        )
+    if kept:
+        reason = 'it is believed' if found is Status.ACCEPT else 'nothing better is at hand'
+    elif own is None:
+        reason = 'the mask of the reference was carried over'
+    else:
+        reason = 'the mask found in this image was not believed: that of the reference was taken'
+    out: dict[str, object] = {**(own or {}), 'mask_source': 'own' if kept else 'reference'}
+    if not kept:
+        out |= {
+            'mask_status': status.value,
+            'mask_extractor': 'reference',
+            'mask_reasons': [] if own is None else [f'{reason[0].upper()}{reason[1:]}.'],
+        }
+        if own is not None:
+            out['own_mask_status'] = found.value
+            out['own_mask_reasons'] = own['mask_reasons']
+    if registered is not None:
+        out['coregistration_status'] = status.value
+        out['coregistration_reasons'] = [
+            check['words'] for check in registered['checks'] if check['words']
+        ]
+        out['coregistration_checks'] = registered['checks']
+    return Chosen(own=kept, reason=reason, record=out)

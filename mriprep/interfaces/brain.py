@@ -25,12 +25,13 @@ class _FindBrainInputSpec(BaseInterfaceInputSpec):
         File(exists=True), minlen=5, maxlen=5, mandatory=True,
         desc='T1w, brain mask, GM, WM and CSF of a stripped template',
     )  # fmt: skip
-    extractor = traits.Str(mandatory=True, desc='name in the registry, or "given"')
+    extractor = traits.Str(mandatory=True, desc='name in the registry, "given" or "stripped"')
     second = traits.Str('', usedefault=True, desc='asked when the first is not believed')
     threshold = traits.Range(0.0, 1.0, value=0.5, usedefault=True, desc='probability of brain')
     test_time_augmentation = traits.Bool(False, usedefault=True, desc='average mirrored images')
     age_years = traits.Either(None, traits.Float(), usedefault=True, desc='for the norms')
     sex = traits.Enum(None, 'male', 'female', usedefault=True, desc='for the norms')
+    contrast = traits.Str('', usedefault=True, desc='what its name says; empty: not known')
     # where it runs doesn't belong to what it gives
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='takes a GPU for itself')
     device = traits.Str('auto', usedefault=True, nohash=True, desc="'cpu', 'cuda:N', 'mps'")
@@ -73,10 +74,11 @@ class FindBrain(SimpleInterface):
         image = load(self.inputs.in_file)
         affine = image.affine
         volume = image.get_fdata(dtype=np.float32)
+        first, second = self._finders(image, volume)
         found = find_brain(
             volume,
-            self._finder(self.inputs.extractor, image),
-            self._finder(self.inputs.second, image) if self.inputs.second else None,
+            first,
+            second,
             judge=verdicts.judge_of(
                 volume,
                 affine,
@@ -100,26 +102,56 @@ class FindBrain(SimpleInterface):
             path = folder / 'probability.nii'
             write_image(rounded, affine, path, dtype='float32', space_code=1)
             self._results['out_probability'] = str(path)
-        verdicts.write(found, folder / 'verdict.json')
+        verdicts.write(found, folder / 'verdict.json', self._seen(volume, affine, found))
         self._results['out_verdict'] = str(folder / 'verdict.json')
         weights_dir = self._weights_dir()
         self._results['metadata'] = verdicts.metadata(found, weights_dir)
         return runtime
 
+    def _finders(self, image, volume):
+        """The first finder and the one that is asked in doubt.
+
+        An image without skull is its own mask, whoever was asked for; those who were are asked
+        when that is not believed.
+        """
+        name, second = self.inputs.extractor, self.inputs.second
+        mask = None if name == 'given' else stripped_mask_of(image, volume)
+        if mask is not None:
+            return _handed('stripped', mask), self._finder(
+                second if name == 'stripped' else name, image
+            )
+        if name == 'stripped':
+            return self._finder(second, image), None
+        return self._finder(name, image), self._finder(second, image) if second else None
+
+    def _seen(self, volume, affine, found):
+        """What the image shows, against what its name says."""
+        from mriprep.atlas import load_atlas
+        from mriprep.contrast_check import doubt, see_contrast
+        from mriprep.contrasts import Contrast
+        from mriprep.guard import Status
+
+        if not self.inputs.contrast or found.status is Status.REFUSED:
+            return {}
+        seen = see_contrast(
+            volume,
+            affine,
+            found.best.mask,
+            load_atlas(self._atlas()),
+            age_years=self.inputs.age_years,
+        )
+        words = doubt(Contrast(self.inputs.contrast), seen)
+        return {'contrast_seen': seen.record()} | ({'contrast_doubt': words} if words else {})
+
     def _finder(self, name, image):
         """Make an extractor ready; its network is loaded when it is first asked."""
-        import numpy as np
-
         from mriprep.extraction import Finder
         from mriprep.extractors import loaded, registry
-        from mriprep.extractors.base import BrainMap, MapKind
         from mriprep.extractors.loaded import load_options
         from mriprep.images import load_given_mask
 
         if name == 'given':
-            mask = load_given_mask(image, self.inputs.in_given)
-            given = BrainMap(values=mask.astype(np.float32), device='cpu')
-            return Finder(name=name, gives=MapKind.MASK, look=lambda volume: given)
+            return _handed(name, load_given_mask(image, self.inputs.in_given))
         facts = registry.get(name).facts
         options = load_options(
             facts,
@@ -143,6 +175,26 @@ class FindBrain(SimpleInterface):
 
     def _weights_dir(self):
         return Path(self.inputs.weights_dir) if self.inputs.weights_dir else None
+
+
+def stripped_mask_of(image, volume):
+    """Mask of an image without skull; None for a head."""
+    import numpy as np
+
+    from mriprep.stripped import stripped_mask
+
+    return stripped_mask(volume, np.asarray(image.affine, np.float64))
+
+
+def _handed(name, mask):
+    """Make a finder of a mask that is there already."""
+    import numpy as np
+
+    from mriprep.extraction import Finder
+    from mriprep.extractors.base import BrainMap, MapKind
+
+    found = BrainMap(values=mask.astype(np.float32), device='cpu')
+    return Finder(name=name, gives=MapKind.MASK, look=lambda volume: found)
 
 
 class _BelieveInputSpec(BaseInterfaceInputSpec):

@@ -12,16 +12,21 @@ from nipype.interfaces.base import (
     traits,
 )
 
+_EXCLUDED_SHARE = 0.05  # of a voxel
+
 
 class _CropInputSpec(BaseInterfaceInputSpec):
     in_file = File(exists=True, mandatory=True, desc='image')
     in_mask = File(exists=True, mandatory=True, desc='mask on the same grid')
     margin_mm = traits.Float(5.0, usedefault=True, desc='kept around the mask')
     voxel_mm = traits.Float(0.0, usedefault=True, desc='voxel size to go up to; 0: as it is')
+    in_excluded = File(exists=True, desc='what a metric must not look at, on the same grid')
+    metric_mask = traits.Bool(False, usedefault=True, desc='whether to write where it may look')
 
 
 class _CropOutputSpec(TraitedSpec):
     out_file = File(desc='the box around the mask, zero outside the mask')
+    out_metric_mask = File(desc='the whole box, but for what is excluded')
 
 
 class CropToMask(SimpleInterface):
@@ -32,6 +37,7 @@ class CropToMask(SimpleInterface):
 
     def _run_interface(self, runtime):
         import numpy as np
+        from nipype.interfaces.base import isdefined
 
         from mriprep.images import load, load_mask_on, write_image
         from mriprep.intensity import apply_mask
@@ -43,13 +49,25 @@ class CropToMask(SimpleInterface):
         zooms = image.header.get_zooms()[:3]
         box = bounding_box(mask, [round(self.inputs.margin_mm / zoom) for zoom in zooms])
         brain = apply_mask(image.get_fdata(dtype=np.float32)[box], mask[box])
-        affine = image.affine.copy()
-        affine[:3, 3] = image.affine[:3] @ [*(part.start for part in box), 1]
+        corner = image.affine.copy()
+        corner[:3, 3] = image.affine[:3] @ [*(part.start for part in box), 1]
+        affine = corner
         if self.inputs.voxel_mm > 0:
-            brain, affine = coarsen(brain, affine, self.inputs.voxel_mm)
+            brain, affine = coarsen(brain, corner, self.inputs.voxel_mm)
         out_file = Path(runtime.cwd) / 'brain.nii'
         write_image(brain, affine, out_file, dtype='float32', space_code=1)
         self._results['out_file'] = str(out_file)
+        if self.inputs.metric_mask:
+            out_mask = Path(runtime.cwd) / 'metric_mask.nii'
+            seen = np.ones(brain.shape, dtype=np.uint8)
+            if isdefined(self.inputs.in_excluded):
+                excluded = load_mask_on(image, self.inputs.in_excluded)[box].astype(np.float32)
+                if self.inputs.voxel_mm > 0:
+                    excluded, _ = coarsen(excluded, corner, self.inputs.voxel_mm)
+                # a voxel that holds some of it is left out as well
+                seen[excluded > _EXCLUDED_SHARE] = 0
+            write_image(seen, affine, out_mask, dtype='uint8', space_code=1)
+            self._results['out_metric_mask'] = str(out_mask)
         return runtime
 
 

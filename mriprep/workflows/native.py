@@ -1,49 +1,57 @@
-"""Everything that happens on the image's own grid."""
+"""Everything that happens on the reference's own grid, and the parts of it that contrasts share."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from nipype.interfaces.ants import N4BiasFieldCorrection
 from nipype.pipeline import engine as pe
 
 from mriprep.extractors.base import AtlasFiles
-from mriprep.extractors.choice import Extraction
-from mriprep.interfaces.bias import CorrectBias, SampleForBias
-from mriprep.interfaces.brain import ApplyMask, BelieveMask, FindBrain, ZScore
+from mriprep.interfaces.brain import BelieveMask
 from mriprep.interfaces.conform import Conform
+from mriprep.interfaces.halfway import HalfwayAverage
 from mriprep.participants import Person
-from mriprep.settings import GIVEN, BiasSettings, BrainSettings, Resources, Settings
-from mriprep.workflows.nodes import buffer
+from mriprep.settings import Normalization, Resources, Settings
+from mriprep.workflows.brain import init_brain_wf
+from mriprep.workflows.finish import init_finish_wf
+from mriprep.workflows.nodes import buffer, merge_node
+from mriprep.workflows.wiring import ImageWiring
 
-EXTRACTION_OVERHEAD_GB = 0.4  # image, maps and the guard, beside what the network needs
+HALFWAY_GB = 1.5
+
+
+# what every image gives on its own grid
+NATIVE_FIELDS = (
+    'conformed', 'preproc', 'brain_mask', 'brain_probability', 'brain', 'zscore', 'lesion',
+    'found_mask', 'rival_mask', 'verdict', 'metrics', 'from_runs', 'to_runs',
+    'conform_metadata', 'mask_metadata', 'zscore_metadata', 'lesion_metadata',
+)  # fmt: skip
 
 
 def init_native_wf(
     settings: Settings,
     resources: Resources,
-    extraction: Extraction,
+    image: ImageWiring,
     atlas: AtlasFiles,
     *,
     person: Person | None = None,
-    normalize: bool = False,
     name: str = 'native_wf',
 ) -> pe.Workflow:
-    """Conform one T1w image, find the brain and correct the bias field.
+    """Conform the reference of a session, find the brain and correct the bias field.
 
     Inputs
     ------
-    t1w
-        Raw 3D NIfTI of a head.
+    run1, run2 ...
+        Raw 3D NIfTI of a head; several are averaged.
     given_mask
-        Mask on the voxels of ``t1w``; read only where `extraction` says so.
+        Mask on the voxels of ``run1``; read only where ``image.extraction`` says so.
+    given_corrected, given_lesion
+        Image without bias field and lesion mask on its voxels; read only where `image` says so.
 
     Outputs
     -------
     conformed
-        The image with RAS axes, float32, not interpolated.
-    audit
-        JSON file: what was found in the header and what was changed.
+        The image with RAS axes, float32, not interpolated; or the average of its runs.
+    audit1, audit2 ...
+        JSON file of each run: what was found in the header and what was changed.
     preproc
         Whole head after bias field correction, on the grid of ``conformed``.
     brain_mask
@@ -53,188 +61,165 @@ def init_native_wf(
     brain
         ``preproc``, zero outside the mask.
     zscore
-        Whole head, mean 0 and deviation 1 inside the mask; only with ``normalize``.
-    found_mask, rival_mask, verdict
+        Whole head, mean 0 and deviation 1 inside the mask; unless normalisation is off.
+    lesion
+        The lesion mask on that grid.
+    found_mask, rival_mask, verdict, metrics
         The mask whether it is believed or not, the mask that it was compared with if there was
-        need, and a JSON file of what the guard says.
-    conform_metadata, mask_metadata, zscore_metadata
+        need, and a JSON file of what the guard says, twice.
+    from_runs, to_runs
+        Lists of transforms between the runs and their average.
+    conform_metadata, mask_metadata, zscore_metadata, lesion_metadata
         What was measured, for the sidecars.
     """
     workflow = pe.Workflow(name=name)
-    inputnode = buffer('inputnode', 't1w', 'given_mask')
-    outputnode = buffer(
-        'outputnode', 'conformed', 'audit', 'preproc', 'brain_mask', 'brain_probability', 'brain',
-        'zscore', 'found_mask', 'rival_mask', 'verdict',
-        'conform_metadata', 'mask_metadata', 'zscore_metadata',
-    )  # fmt: skip
-    conform = pe.Node(Conform(), name='conform', mem_gb=0.8)
-    brain_wf = init_brain_wf(settings.brain, resources, extraction, atlas, person=person)
-    bias_wf = init_bias_wf(settings.bias, resources)
-    strip = pe.Node(ApplyMask(), name='strip', mem_gb=0.5)
-    workflow.connect([
-        (inputnode, conform, [('t1w', 'in_file')]),
-        (inputnode, brain_wf, [('given_mask', 'inputnode.given_mask')]),
-        (conform, brain_wf, [('out_file', 'inputnode.head')]),
-        (conform, bias_wf, [('out_file', 'inputnode.head')]),
-        (brain_wf, bias_wf, [('outputnode.brain_mask', 'inputnode.brain_mask')]),
-        (bias_wf, strip, [('outputnode.corrected', 'in_file')]),
-        (brain_wf, strip, [('outputnode.brain_mask', 'in_mask')]),
-        (conform, outputnode, [
-            ('out_file', 'conformed'),
-            ('out_audit', 'audit'),
-            ('metadata', 'conform_metadata'),
-        ]),
-        (brain_wf, outputnode, [
-            ('outputnode.brain_mask', 'brain_mask'),
-            ('outputnode.brain_probability', 'brain_probability'),
-            ('outputnode.found_mask', 'found_mask'),
-            ('outputnode.rival_mask', 'rival_mask'),
-            ('outputnode.verdict', 'verdict'),
-            ('outputnode.metadata', 'mask_metadata'),
-        ]),
-        (bias_wf, outputnode, [('outputnode.corrected', 'preproc')]),
-        (strip, outputnode, [('out_file', 'brain')]),
-    ])  # fmt: skip
-    if normalize:
-        zscore = pe.Node(ZScore(), name='zscore', mem_gb=0.5)
-        workflow.connect([
-            (bias_wf, zscore, [('outputnode.corrected', 'in_file')]),
-            (brain_wf, zscore, [('outputnode.brain_mask', 'in_mask')]),
-            (zscore, outputnode, [('out_file', 'zscore'), ('metadata', 'zscore_metadata')]),
-        ])  # fmt: skip
-    return workflow
-
-
-def init_brain_wf(
-    settings: BrainSettings,
-    resources: Resources,
-    extraction: Extraction,
-    atlas: AtlasFiles,
-    *,
-    person: Person | None = None,
-    name: str = 'brain_wf',
-) -> pe.Workflow:
-    """Find the brain of a head, and stop when the guard refuses what is found.
-
-    Parameters
-    ----------
-    settings, resources
-        Scientific choices, and what the machine may spend.
-    extraction
-        Which extractors look for the brain.
-    atlas
-        Stripped template that masks are compared with.
-    person
-        Age and sex, for the norms.
-
-    Inputs
-    ------
-    head
-        Whole head, RAS axes, float32.
-    given_mask
-        Mask that the user has; read only for the extractor ``given``.
-
-    Outputs
-    -------
-    brain_mask, brain_probability, metadata
-        On the grid of ``head``; nothing comes out when the mask is refused.
-    found_mask, rival_mask, verdict
-        The same mask before it is believed, the mask that it was compared with if there was
-        need, and what the guard says.
-    """
-    workflow = pe.Workflow(name=name)
-    inputnode = buffer('inputnode', 'head', 'given_mask')
-    outputnode = buffer(
-        'outputnode', 'brain_mask', 'brain_probability', 'metadata',
-        'found_mask', 'rival_mask', 'verdict',
-    )  # fmt: skip
-    person = person or Person()
-    extract = pe.Node(
-        FindBrain(
-            atlas=[str(getattr(atlas, item.name)) for item in fields(atlas)],
-            extractor=extraction.first.name,
-            second=extraction.second.name if extraction.second else '',
-            threshold=settings.mask_threshold,
-            test_time_augmentation=extraction.test_time_augmentation,
-            age_years=person.age_years,
-            sex=person.sex,
-            use_gpu=resources.uses_gpu and extraction.can_use_gpu,
-            device=resources.device,
-            num_threads=resources.n_threads,
-            weights_dir=str(resources.weights_dir or ''),
-        ),
-        name='extract',
-        n_procs=resources.n_threads,
-        mem_gb=extraction.memory_gb + EXTRACTION_OVERHEAD_GB,
+    assert image.extraction is not None
+    inputnode = buffer(
+        'inputnode', *image.run_fields, 'given_mask', 'given_corrected', 'given_lesion'
+    )
+    outputnode = buffer('outputnode', *NATIVE_FIELDS, *audit_fields(image))
+    head_wf = init_head_wf(settings, resources, image)
+    brain_wf = init_brain_wf(
+        settings.brain,
+        resources,
+        image.extraction,
+        atlas,
+        person=person,
+        contrast=image.contrast.value,
     )
     believe = pe.Node(
-        BelieveMask(force=settings.force), name='believe', run_without_submitting=True
+        BelieveMask(force=settings.brain.force), name='believe', run_without_submitting=True
     )
+    finish_wf = init_finish_wf(settings, resources, image)
+    connect_head(workflow, inputnode, head_wf, outputnode, image)
     workflow.connect([
-        (inputnode, extract, [('head', 'in_file')]),
-        (extract, believe, [
-            ('out_mask', 'in_mask'),
-            ('out_probability', 'in_probability'),
-            ('out_verdict', 'in_verdict'),
-            ('metadata', 'metadata'),
+        (inputnode, brain_wf, [('given_mask', 'inputnode.given_mask')]),
+        (head_wf, brain_wf, [('outputnode.head', 'inputnode.head')]),
+        (brain_wf, believe, [
+            ('outputnode.mask', 'in_mask'),
+            ('outputnode.probability', 'in_probability'),
+            ('outputnode.verdict', 'in_verdict'),
+            ('outputnode.metadata', 'metadata'),
         ]),
-        (extract, outputnode, [
-            ('out_mask', 'found_mask'),
-            ('out_rival', 'rival_mask'),
-            ('out_verdict', 'verdict'),
+        (head_wf, finish_wf, [('outputnode.head', 'inputnode.head')]),
+        (inputnode, finish_wf, [
+            ('given_corrected', 'inputnode.given_corrected'),
+            ('given_lesion', 'inputnode.given_lesion'),
         ]),
+        (believe, finish_wf, [('out_mask', 'inputnode.brain_mask')]),
+        (brain_wf, outputnode, [
+            ('outputnode.mask', 'found_mask'),
+            ('outputnode.rival', 'rival_mask'),
+            ('outputnode.verdict', 'verdict'),
+        ]),
+        (brain_wf, outputnode, [('outputnode.verdict', 'metrics')]),
         (believe, outputnode, [
             ('out_mask', 'brain_mask'),
             ('out_probability', 'brain_probability'),
-            ('metadata', 'metadata'),
+            ('metadata', 'mask_metadata'),
         ]),
     ])  # fmt: skip
-    if extraction.first.name == GIVEN:
-        workflow.connect(inputnode, 'given_mask', extract, 'in_given')
+    connect_finish(workflow, finish_wf, outputnode, settings, image)
     return workflow
 
 
-def init_bias_wf(
-    settings: BiasSettings, resources: Resources, *, name: str = 'bias_wf'
+def audit_fields(image: ImageWiring) -> tuple[str, ...]:
+    """Outputs that tell of the header of each run."""
+    return tuple(f'audit{number}' for number in range(1, image.n_runs + 1))
+
+
+def connect_head(
+    workflow: pe.Workflow,
+    inputnode: pe.Node,
+    head_wf: pe.Workflow,
+    outputnode: pe.Node,
+    image: ImageWiring,
+) -> None:
+    """Connect the part that reads an image."""
+    for field in image.run_fields:
+        workflow.connect(inputnode, field, head_wf, f'inputnode.{field}')
+    for field in audit_fields(image):
+        workflow.connect(head_wf, f'outputnode.{field}', outputnode, field)
+    workflow.connect([
+        (head_wf, outputnode, [
+            ('outputnode.head', 'conformed'),
+            ('outputnode.metadata', 'conform_metadata'),
+            ('outputnode.from_runs', 'from_runs'),
+            ('outputnode.to_runs', 'to_runs'),
+        ]),
+    ])  # fmt: skip
+
+
+def connect_finish(
+    workflow: pe.Workflow,
+    finish_wf: pe.Workflow,
+    outputnode: pe.Node,
+    settings: Settings,
+    image: ImageWiring,
+) -> None:
+    """Connect what the part that corrects and strips an image gives."""
+    fields_ = ['preproc', 'brain']
+    if settings.normalization is Normalization.ZSCORE:
+        fields_ += ['zscore', 'zscore_metadata']
+    if image.lesion:
+        fields_ += ['lesion', 'lesion_metadata']
+    for field in fields_:
+        workflow.connect(finish_wf, f'outputnode.{field}', outputnode, field)
+
+
+def init_head_wf(
+    settings: Settings, resources: Resources, image: ImageWiring, *, name: str = 'head_wf'
 ) -> pe.Workflow:
-    """Correct the bias field: N4 fits it to samples of the brain, then it is applied to the head.
+    """Read an image: its header is audited and its axes put into RAS order; runs are averaged.
 
     Inputs
     ------
-    head
-        Whole head, RAS axes, float32.
-    brain_mask
-        Mask on the grid of ``head``.
+    run1, run2 ...
+        Raw 3D NIfTI of a head.
 
     Outputs
     -------
-    corrected
-        ``head`` divided by the field, which has a mean logarithm of zero inside the mask.
+    head
+        RAS axes, float32.
+    audit1, audit2 ...
+        JSON file of each run.
+    from_runs, to_runs
+        Lists of transforms between the runs and their average; where there are several.
+    metadata
+        What was found and done.
     """
     workflow = pe.Workflow(name=name)
-    inputnode = buffer('inputnode', 'head', 'brain_mask')
-    outputnode = buffer('outputnode', 'corrected')
-    sample = pe.Node(SampleForBias(voxel_mm=settings.fit_voxel_mm), name='sample', mem_gb=0.4)
-    n4 = pe.Node(
-        N4BiasFieldCorrection(
-            dimension=3,
-            shrink_factor=1,
-            n_iterations=list(settings.iterations),
-            convergence_threshold=settings.convergence,
-            bspline_fitting_distance=settings.spline_distance_mm,
-            save_bias=True,
-            num_threads=resources.n_threads,
-        ),
-        name='n4',
-        n_procs=resources.n_threads,
-        mem_gb=0.5,
+    audits = audit_fields(image)
+    inputnode = buffer('inputnode', *image.run_fields)
+    outputnode = buffer('outputnode', 'head', *audits, 'from_runs', 'to_runs', 'metadata')
+    nodes = []
+    for number, (field, audit) in enumerate(zip(image.run_fields, audits, strict=True), start=1):
+        conform = pe.Node(
+            Conform(), name='conform' if image.n_runs == 1 else f'conform_{number}', mem_gb=0.8
+        )
+        workflow.connect(inputnode, field, conform, 'in_file')
+        workflow.connect(conform, 'out_audit', outputnode, audit)
+        nodes.append(conform)
+    if image.n_runs == 1:
+        workflow.connect([
+            (nodes[0], outputnode, [('out_file', 'head'), ('metadata', 'metadata')]),
+        ])  # fmt: skip
+        return workflow
+    runs = merge_node('runs', image.n_runs)
+    average = pe.Node(
+        HalfwayAverage(num_threads=1),
+        name='merge',
+        mem_gb=HALFWAY_GB,
     )
-    correct = pe.Node(CorrectBias(voxel_mm=settings.fit_voxel_mm), name='correct', mem_gb=0.8)
+    for number, conform in enumerate(nodes, start=1):
+        workflow.connect(conform, 'out_file', runs, f'in{number}')
     workflow.connect([
-        (inputnode, sample, [('head', 'in_file'), ('brain_mask', 'in_mask')]),
-        (sample, n4, [('out_file', 'input_image'), ('out_mask', 'mask_image')]),
-        (inputnode, correct, [('head', 'in_file'), ('brain_mask', 'in_mask')]),
-        (n4, correct, [('bias_image', 'in_field')]),
-        (correct, outputnode, [('out_file', 'corrected')]),
+        (runs, average, [('out', 'in_files')]),
+        (average, outputnode, [
+            ('out_file', 'head'),
+            ('forward', 'from_runs'),
+            ('inverse', 'to_runs'),
+            ('metadata', 'metadata'),
+        ]),
     ])  # fmt: skip
     return workflow

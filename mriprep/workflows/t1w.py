@@ -8,20 +8,17 @@ from pathlib import Path
 from nipype.pipeline import engine as pe
 from platformdirs import user_cache_path
 
+from mriprep.contrasts import Contrast
 from mriprep.extractors.at_hand import choose_here
-from mriprep.extractors.base import AtlasFiles
-from mriprep.extractors.choice import Extraction
 from mriprep.participants import Person
 from mriprep.plan import plan_registrations
 from mriprep.settings import Normalization, Resources, Settings
-from mriprep.steps import RegistrationPlan
 from mriprep.templates import Template, embedded_atlas
 from mriprep.tools import activate
-from mriprep.workflows.native import init_native_wf
+from mriprep.workflows.core import NATIVE_WF, add_core
 from mriprep.workflows.nodes import buffer, merge_node
-from mriprep.workflows.template import init_template_wf, resampling_name, template_name
-
-NATIVE_WF = 'native_wf'
+from mriprep.workflows.template import resampling_name, template_name
+from mriprep.workflows.wiring import ImageWiring
 
 
 def init_t1w_wf(
@@ -87,16 +84,18 @@ def init_t1w_wf(
     """
     activate(settings.ants)
     registrations = plan_registrations(templates)
-    workflow = init_core_wf(
+    extraction = choose_here(
+        settings.brain, resources.devices, resources.weights_dir, mem_gb=resources.mem_gb
+    )
+    workflow = pe.Workflow(name=name)
+    images_wf, templates_wf = add_core(
+        workflow,
         settings,
         resources,
+        [ImageWiring(contrast=Contrast.T1W, extraction=extraction)],
         registrations,
-        choose_here(
-            settings.brain, resources.devices, resources.weights_dir, mem_gb=resources.mem_gb
-        ),
         embedded_atlas(cache or user_cache_path('mriprep') / 'templates'),
         person=person,
-        name=name,
     )
     inputnode = buffer('inputnode', 't1w', 'given_mask')
     native = ('preproc', 'brain_mask', 'brain', 'audit', 'verdict')
@@ -107,66 +106,27 @@ def init_t1w_wf(
     outputnode = buffer(
         'outputnode', *native, *transforms, *(f'std_{field}' for field in standard)
     )
-    native_wf = workflow.get_node(NATIVE_WF)
-    for field in ('t1w', 'given_mask'):
-        workflow.connect(inputnode, field, native_wf, f'inputnode.{field}')
+    for field, port in (('t1w', 'run1'), ('given_mask', 'given_mask')):
+        workflow.connect(inputnode, field, images_wf, f'{NATIVE_WF}.inputnode.{port}')
     for field in native:
-        workflow.connect(native_wf, f'outputnode.{field}', outputnode, field)
+        port = 'audit1' if field == 'audit' else field
+        workflow.connect(images_wf, f'{NATIVE_WF}.outputnode.{port}', outputnode, field)
     if not registrations:
         return workflow
     for field in transforms:
         merged = merge_node(f'all_{field}', len(registrations))
         for index, registration in enumerate(registrations, start=1):
-            part = workflow.get_node(template_name(registration))
-            workflow.connect(part, f'outputnode.{field}', merged, f'in{index}')
+            port = f'{template_name(registration)}.outputnode.{field}'
+            workflow.connect(templates_wf, port, merged, f'in{index}')
         workflow.connect(merged, 'out', outputnode, field)
     grids = [
-        (template_name(registration), resampling_name(grid))
+        f'{template_name(registration)}.{resampling_name(grid)}'
         for registration in registrations
         for grid in registration.grids
     ]
     for field in standard:
         merged = merge_node(f'all_{field}', len(grids))
-        for index, (part_name, grid_name) in enumerate(grids, start=1):
-            part = workflow.get_node(part_name)
-            workflow.connect(part, f'{grid_name}.outputnode.{field}', merged, f'in{index}')
+        for index, part in enumerate(grids, start=1):
+            workflow.connect(templates_wf, f'{part}.outputnode.{field}', merged, f'in{index}')
         workflow.connect(merged, 'out', outputnode, f'std_{field}')
-    return workflow
-
-
-def init_core_wf(
-    settings: Settings,
-    resources: Resources,
-    registrations: Sequence[RegistrationPlan],
-    extraction: Extraction,
-    atlas: AtlasFiles,
-    *,
-    person: Person | None = None,
-    normalize_native: bool = False,
-    name: str = 'core_wf',
-) -> pe.Workflow:
-    """Join the native part and the part of each template.
-
-    Its sub-workflows are `NATIVE_WF`, whose ``inputnode.t1w`` is to be set, and one
-    `template_name` for each registration.
-    """
-    workflow = pe.Workflow(name=name)
-    native_wf = init_native_wf(
-        settings,
-        resources,
-        extraction,
-        atlas,
-        person=person,
-        normalize=normalize_native,
-        name=NATIVE_WF,
-    )
-    workflow.add_nodes([native_wf])
-    for registration in registrations:
-        template_wf = init_template_wf(settings, resources, registration)
-        workflow.connect([
-            (native_wf, template_wf, [
-                ('outputnode.preproc', 'inputnode.preproc'),
-                ('outputnode.brain_mask', 'inputnode.brain_mask'),
-            ]),
-        ])  # fmt: skip
     return workflow

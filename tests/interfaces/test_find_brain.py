@@ -188,7 +188,7 @@ def test_a_given_mask_may_have_the_axes_of_the_raw_image(find, guard, make_nifti
 
 def test_a_given_mask_of_another_grid_is_refused_by_name(find, guard, make_nifti, solid):
     given = make_nifti('given.nii.gz', solid[1:], AFFINE)
-    with pytest.raises(ImageError, match=r'given\.nii\.gz: the given mask is not on the grid'):
+    with pytest.raises(ImageError, match=r'given\.nii\.gz: the given file is not on the grid'):
         find(extractor='given', in_given=given)
 
 

@@ -12,19 +12,23 @@ import pytest
 from plans import EXTRACTION, image_record, make_plans, settings_for
 from wiring import dangling_ports
 
+from mriprep.contrasts import Contrast
 from mriprep.extractors.base import AtlasFiles
 from mriprep.naming import PATTERNS, Kind
 from mriprep.plan import plan_registrations
 from mriprep.provenance import sidecar
 from mriprep.settings import Registration, Resources, Settings
 from mriprep.workflows import init_t1w_wf
-from mriprep.workflows.native import init_brain_wf, init_native_wf
+from mriprep.workflows.brain import init_brain_wf
+from mriprep.workflows.contrast import init_contrast_wf
+from mriprep.workflows.native import init_native_wf
 from mriprep.workflows.nodes import node_name
 from mriprep.workflows.subject import Sink, init_session_wf, session_wf_name
 from mriprep.workflows.template import init_template_wf
+from mriprep.workflows.wiring import ImageWiring
 
 RESOURCES = Resources(n_procs=4, n_threads=3, mem_gb=8)
-HEAVY = {'extract', 'n4', 'register', 'head', 'mask', 'conform', 'correct'}
+HEAVY = {'extract', 'n4', 'register', 'head', 'mask', 'conform', 'correct', 'overlay'}
 THREADED = {'extract', 'n4'}
 
 SPACES = {
@@ -131,14 +135,23 @@ def test_t1w_wf_gives_what_it_promises(files, template_cache, spaces, normalizat
             assert node.interface._numinputs == count, name
 
 
+def wired(extraction, **values):
+    return ImageWiring(contrast=Contrast.T2W, extraction=extraction, **values)
+
+
 def test_other_factories_stand_alone(files):
     settings = Settings()
     registration = plan_registrations(templates_of(files, ('A:res-1',)))[0]
     for workflow in (
-        init_native_wf(settings, RESOURCES, EXTRACTION, atlas_of(files), normalize=True),
-        init_native_wf(settings, RESOURCES, EXTRACTION.given(), atlas_of(files)),
+        init_native_wf(settings, RESOURCES, wired(EXTRACTION), atlas_of(files)),
+        init_native_wf(settings, RESOURCES, wired(EXTRACTION.given()), atlas_of(files)),
+        init_contrast_wf(settings, RESOURCES, wired(EXTRACTION), atlas_of(files)),
+        init_contrast_wf(settings, RESOURCES, wired(None), atlas_of(files)),
         init_brain_wf(settings.brain, RESOURCES, EXTRACTION, atlas_of(files)),
         init_template_wf(settings, RESOURCES, registration),
+        init_template_wf(
+            settings, RESOURCES, registration, others=['T2w'], lesion='T2w', handed=True
+        ),
     ):
         assert list(dangling_ports(workflow)) == []
 
@@ -174,19 +187,19 @@ def test_each_sink_gets_the_image_that_its_name_says(files, tmp_path):
                 for out, into in edge['connect']:
                     if into == 'in_file':
                         made[node.inputs.path.rpartition('/')[2]] = follow(graph, source, out)
-    native, b3 = 'core_wf.native_wf', 'core_wf.B_3_wf'
+    native, b3 = 'images_wf.native_wf', 'templates_wf.B_3_wf'
     expected = {
-        'sub-01_ses-a_desc-preproc_T1w.nii.gz': f'{native}.bias_wf.correct',
-        'sub-01_ses-a_desc-brain_mask.nii.gz': f'{native}.brain_wf.believe',
-        'sub-01_ses-a_desc-brain_T1w.nii.gz': f'{native}.strip',
-        'sub-01_ses-a_desc-zscore_T1w.nii.gz': f'{native}.zscore',
+        'sub-01_ses-a_desc-preproc_T1w.nii.gz': f'{native}.finish_wf.bias_wf.correct',
+        'sub-01_ses-a_desc-brain_mask.nii.gz': f'{native}.believe',
+        'sub-01_ses-a_desc-brain_T1w.nii.gz': f'{native}.finish_wf.strip',
+        'sub-01_ses-a_desc-zscore_T1w.nii.gz': f'{native}.finish_wf.zscore',
         'sub-01_ses-a_from-T1w_to-B+3_mode-image_xfm.h5': f'{b3}.registration_wf.register',
         'sub-01_ses-a_space-B+3_res-1_desc-preproc_T1w.nii.gz': f'{b3}.res_1_wf.head',
         'sub-01_ses-a_space-B+3_res-1_desc-brain_mask.nii.gz': f'{b3}.res_1_wf.mask',
         'sub-01_ses-a_space-B+3_res-1_desc-brain_T1w.nii.gz': f'{b3}.res_1_wf.strip',
         'sub-01_ses-a_space-B+3_res-1_desc-zscore_T1w.nii.gz': f'{b3}.res_1_wf.zscore',
-        'sub-01_ses-a_space-A_desc-brain_T1w.nii.gz': 'core_wf.A_wf.res_native_wf.strip',
-        'sub-01_ses-a_space-A_res-2_desc-brain_T1w.nii.gz': 'core_wf.A_wf.res_2_wf.strip',
+        'sub-01_ses-a_space-A_desc-brain_T1w.nii.gz': 'templates_wf.A_wf.res_native_wf.strip',
+        'sub-01_ses-a_space-A_res-2_desc-brain_T1w.nii.gz': 'templates_wf.A_wf.res_2_wf.strip',
     }
     assert {name: made[name][0] for name in expected} == {
         name: f'sub_01_ses_a_wf.{maker}' for name, maker in expected.items()
@@ -197,11 +210,14 @@ def test_each_sink_gets_the_image_that_its_name_says(files, tmp_path):
 
 
 def follow(graph, node, port):
-    """Go back through Identity nodes to the node that made a port's value."""
+    """Go back through Identity nodes to the node that made a port's value, or where it is set."""
+    from nipype.interfaces.base import isdefined
     from nipype.interfaces.utility import IdentityInterface
 
     port = port[0] if isinstance(port, tuple) else port
     if not isinstance(node.interface, IdentityInterface):
+        return node.fullname, port
+    if isdefined(getattr(node.inputs, port)):
         return node.fullname, port
     for source, _, edge in graph.in_edges(node, data=True):
         for out, into in edge['connect']:
@@ -249,8 +265,8 @@ def test_the_transform_that_is_saved_is_the_one_that_is_applied(files, tmp_path,
         files, tmp_path, 'A:res-1', registration={'transform': registration.value}
     )
     graph = expanded(workflow)
-    forward = inputs_of(graph, '.save_forward_A_res_1')['in_file']
-    inverse = inputs_of(graph, '.save_inverse_A_res_1')['in_file']
+    forward = inputs_of(graph, '.save_forward_T1w_A_res_1')['in_file']
+    inverse = inputs_of(graph, '.save_inverse_T1w_A_res_1')['in_file']
     assert forward == inputs_of(graph, 'res_1_wf.head')['transforms']
     assert forward[0] == inverse[0]
     assert forward[1] != inverse[1]
@@ -363,7 +379,7 @@ def test_figures_are_drawn_from_saved_files(files, tmp_path, spaces):
         if last(node.fullname).startswith('draw_'):
             for source, _, edge in graph.in_edges(node, data=True):
                 for out, into in edge['connect']:
-                    if last(node.fullname) == 'draw_brain_figure':
+                    if last(node.fullname) == 'draw_brain_figure_T1w':
                         continue
                     if into not in ('in_audit', 'in_before', 'in_verdict'):
                         assert last(source.fullname).startswith('save_'), (node, into, out)
