@@ -178,8 +178,8 @@ RULES: tuple[Rule, ...] = (
         believe=(None, 0.05),
         high='Shifted by 2 or 4 mm, or turned by as many degrees, the images fit nearly as well or '
         'better ({:+.1%}): the pose is not certain.',
-        reason='right poses have -0.046 (tumour, thick slices) to -0.30; other heads -0.03 to '
-        '-0.02; poses that are 3 mm off 0.01 and more',
+        reason='right poses have -0.025 (tumour, thick slices) to -0.30; other heads -0.03 to '
+        '-0.02; poses that are 2 mm off -0.01 and more, 3 mm off 0.01 and more',
     ),
     Rule(
         name='fall',

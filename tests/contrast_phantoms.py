@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from runs import quick
 
 from mriprep.contrasts import Contrast
 from mriprep.head_model import CE_T1W, FLAIR, T1W, T2W, Head
@@ -134,6 +135,14 @@ def write_given(root: Path, files: Mapping[str, tuple[np.ndarray, np.ndarray]]) 
         path = raw_path(root, stem)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(image_bytes(data, affine))
+
+
+def coarse(folder: Path) -> list[str]:
+    """Options of a quick run whose registration to templates is quick too."""
+    words = quick(folder)
+    with Path(words[1]).open('a', encoding='utf-8') as stream:
+        stream.write('\n[registration]\nvoxel_mm = 4.0\n')
+    return words
 
 
 def brain_points(phantom: Phantom, every: int = 37) -> np.ndarray:

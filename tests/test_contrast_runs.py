@@ -21,6 +21,7 @@ from contrast_phantoms import (
     between,
     brain_points,
     bright_spot_mm,
+    coarse,
     correlation,
     distance_mm,
     raw_path,
@@ -59,7 +60,7 @@ def done(tmp_path_factory, embedded_template):
     phantoms = {contrast: scan(contrast, SCANS[contrast]) for contrast in SCANS}
     write_images(root / 'bids', {STEM[key]: phantom for key, phantom in phantoms.items()})
     code = run(
-        root / 'bids', root / 'out', '-w', root / 'work', *quick(root / 'settings'),
+        root / 'bids', root / 'out', '-w', root / 'work', *coarse(root / 'settings'),
         '--output-spaces', 'T1w', f'{TPL}:res-2',
         '--extractor', 'template', '--second-extractor', 'none',
     )  # fmt: skip

@@ -65,8 +65,11 @@ def troubled(tmp_path_factory, embedded_template):
         '-w', root / 'work', *quick(root / 'settings'), '-d', f'hand={root / "hand"}',
         '--extractor', 'given', '--second-extractor', 'none',
     ]  # fmt: skip
-    code = run(bids, root / 'out', *words)
-    return SimpleNamespace(bids=bids, out=root / 'out', code=code, words=words, good=good)
+    out = root / 'out'
+    code = run(bids, out, *words)
+    return SimpleNamespace(
+        bids=bids, out=out, code=code, words=words, good=good, rows=failures(out), seen=masks(out)
+    )
 
 
 def missing(done, label, endings):
@@ -92,16 +95,15 @@ def test_a_broken_contrast_leaves_nothing_half_done(troubled, label):
 
 def test_each_broken_contrast_is_one_row_that_names_it(troubled):
     assert troubled.code == 1
-    rows = failures(troubled.out)
     broken = {
         'sub-cutgz': ('sub-cutgz/anat/sub-cutgz_FLAIR.nii.gz', 'truncated'),
         'sub-cut': ('sub-cut/anat/sub-cut_FLAIR.nii', 'truncated'),
         'sub-noise': ('sub-noise/anat/sub-noise_FLAIR.nii.gz', 'noise'),
         'sub-half': ('sub-half/anat/sub-half_FLAIR.nii.gz', 'the brain mask is refused'),
     }
-    told = {row['participant_id']: row for row in rows}
+    told = {row['participant_id']: row for row in troubled.rows}
     assert set(broken) <= set(told) <= {*broken, 'sub-other'}
-    assert len(told) == len(rows), 'one row for each'
+    assert len(told) == len(troubled.rows), 'one row for each'
     for subject, (image, cause) in broken.items():
         assert told[subject]['image'] == image
         assert cause in told[subject]['cause']
@@ -111,7 +113,7 @@ def test_each_broken_contrast_is_one_row_that_names_it(troubled):
 def flair_row(done, subject):
     (row,) = (
         row
-        for row in masks(done.out)
+        for row in done.seen
         if (row['participant_id'], row['contrast']) == (f'sub-{subject}', 'FLAIR')
     )
     return row

@@ -14,12 +14,13 @@ from contrast_phantoms import (
     SAGITTAL,
     as_ras,
     between,
+    coarse,
     raw_path,
     scanner,
     write_given,
     write_images,
 )
-from runs import failures, finished, masks, nodes, quick, run, validate
+from runs import failures, finished, masks, nodes, run, validate
 
 from mriprep.contrasts import Contrast
 from mriprep.itk import write_linear, write_linear_text
@@ -89,7 +90,7 @@ def given(tmp_path_factory, embedded_template):
     write_given(lab, files)
     give_transforms(lab, '01', to_template=True)
     give_transforms(lab, '02', to_template=False)
-    words = [*quick(root / 'settings'), '-w', root / 'work', '--second-extractor', 'none']
+    words = [*coarse(root / 'settings'), '-w', root / 'work', '--second-extractor', 'none']
     spaces = ['--output-spaces', 'T1w', f'{TPL}:res-2']
     outs = {name: root / name for name in ('out', 'masked', 'alone')}
     codes = [

@@ -17,6 +17,7 @@ from contrast_phantoms import (
     as_ras,
     between,
     brain_points,
+    coarse,
     correlation,
     distance_mm,
     head_in,
@@ -206,13 +207,14 @@ def sessions(tmp_path_factory, embedded_template):
     ball = {'sub-wet_ses-2_desc-brain_mask': (water.volume > water.volume.mean(), water.affine)}
     write_given(root / 'hand', ball)
     words = [
-        '-w', root / 'work', *quick(root / 'settings'), '--longitudinal',
+        '-w', root / 'work', *coarse(root / 'settings'), '--longitudinal',
         '--output-spaces', f'{TPL}:res-2', '-d', f'hand={root / "hand"}',
         '--second-extractor', 'none', '--extractor', 'given',
     ]  # fmt: skip
-    code = run(root / 'bids', root / 'out', *words)
+    out = root / 'out'
+    code = run(root / 'bids', out, *words)
     return SimpleNamespace(
-        bids=root / 'bids', out=root / 'out', code=code, words=words, images=images
+        bids=root / 'bids', out=out, code=code, words=words, images=images, rows=failures(out)
     )
 
 
@@ -332,9 +334,9 @@ def test_the_mean_is_saved_and_shown(sessions):
 
 def test_a_refused_session_is_told_to_the_other_in_plain_words(sessions):
     assert sessions.code == 1
-    rows = {row['session_id']: row for row in failures(sessions.out)}
-    assert {row['participant_id'] for row in failures(sessions.out)} == {'sub-wet'}
-    assert len(rows) == len(failures(sessions.out)) == 2
+    rows = {row['session_id']: row for row in sessions.rows}
+    assert {row['participant_id'] for row in sessions.rows} == {'sub-wet'}
+    assert len(rows) == len(sessions.rows) == 2
     assert rows['ses-2']['image'] == 'sub-wet/ses-2/anat/sub-wet_ses-2_T1w.nii.gz'
     assert 'mean of its sessions' in rows['ses-1']['cause']
     assert '--session-label' in rows['ses-1']['next_step']
