@@ -192,8 +192,8 @@ def _left_behind(session: SessionPlan) -> Failure:
         session=session.session,
         step='average',
         where=session.reference.relative,
-        cause='it goes to templates through the mean of its sessions, and another session failed',
-        next_step='mend that session or leave it out with --session-label, and run again',
+        cause='it goes to templates through the mean of its sessions, which failed or lacks one',
+        next_step='mend what failed, or leave that session out with --session-label, and run again',
     )
 
 

@@ -68,7 +68,7 @@ class Progress:
         session = self.session_of(node)
         if session is None:
             return
-        step = node.rpartition('.')[2]
+        step = step_of(node)
         if status == 'start':
             self._started.setdefault(session, self.clock())
             self._describe(f'{session} {step_words(step)}')
@@ -107,6 +107,15 @@ class Progress:
     def _describe(self, words: str) -> None:
         if self._live is not None:
             self._live.update(self._task, description=words)
+
+
+def step_of(node: str) -> str:
+    """Take the step out of a node's full name; the session may stand before it.
+
+    >>> step_of('top.sub_a_all_wf.sub_a_ses_1_wf__stamp'), step_of('top.sub_a_wf.stamp')
+    ('stamp', 'stamp')
+    """
+    return node.rpartition('.')[2].rpartition('__')[2]
 
 
 def step_words(node: str) -> str:

@@ -47,7 +47,7 @@ def test_one_plain_line_a_session_with_its_seconds(progress, clock, stream):
     clock.now = 10.4
     progress('top.a_wf.stamp', 'end')
     assert stream.getvalue() == '[1/2] sub-a done (10 s)\n'
-    progress('top.b_wf.stamp', 'end')
+    progress('top.all_wf.b_wf.b_wf__stamp', 'end')
     assert stream.getvalue().splitlines()[1] == '[2/2] sub-b ses-1 done (7 s)'
 
 

@@ -22,6 +22,7 @@ class _HalfwayInputSpec(BaseInterfaceInputSpec):
     )
     in_masks = traits.List(File(exists=True), desc='a brain mask for each, on its grid')
     names = traits.List(traits.Str(), desc='of the members, for the sidecar; else their files')
+    force = traits.Bool(False, usedefault=True, desc='go on with an average that is refused')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='members worked on at once')
 
 
@@ -49,6 +50,13 @@ class HalfwayAverage(SimpleInterface):
         from mriprep.itk import write_linear_text
 
         found = average(self._members(), n_threads=self.inputs.num_threads)
+        told = verdict(found)
+        if told['status'] == 'refused' and not self.inputs.force:
+            raise ValueError(
+                f'the average of {", ".join(self._names())} is refused: '
+                f'{" ".join(told["reasons"])}; look whether all show one head, leave out what does '
+                'not, or go on with --force'
+            )
         folder = Path(runtime.cwd)
         write = {'affine': found.grid.affine, 'space_code': _SCANNER}
         write_image(found.volume, path=folder / 'average.nii', dtype='float32', **write)
@@ -62,7 +70,7 @@ class HalfwayAverage(SimpleInterface):
                 path = folder / f'{way}{n}.txt'
                 write_linear_text(values, path)
                 self._results[way].append(str(path))
-        write_json(verdict(found), folder / 'verdict.json')
+        write_json(told, folder / 'verdict.json')
         self._results['out_verdict'] = str(folder / 'verdict.json')
         self._results['metadata'] = metadata(found, self._names())
         return runtime

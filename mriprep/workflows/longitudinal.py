@@ -127,6 +127,7 @@ def init_individual_wf(
     average = pe.Node(
         HalfwayAverage(
             names=[session.name for session in plan.members],
+            force=settings.brain.force,
             num_threads=1,
         ),
         name='average',

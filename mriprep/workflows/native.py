@@ -207,7 +207,7 @@ def init_head_wf(
         return workflow
     runs = merge_node('runs', image.n_runs)
     average = pe.Node(
-        HalfwayAverage(num_threads=1),
+        HalfwayAverage(force=settings.brain.force, num_threads=1),
         name='merge',
         mem_gb=HALFWAY_GB,
     )

@@ -104,3 +104,17 @@ def test_masks_may_be_missing_but_not_some(tmp_path, files):
     assert outputs.metadata['Members'] == ['head0.nii.gz', 'head1.nii.gz']
     with pytest.raises(ValueError, match='2 images and 1 masks; give one for each'):
         HalfwayAverage(in_files=images, in_masks=masks[:1]).run(cwd=tmp_path)
+
+
+def test_the_average_of_two_heads_is_refused_in_words_unless_forced(tmp_path, files):
+    images, masks = files
+    flipped = tmp_path / 'other.nii.gz'
+    image = nb.load(images[1])
+    nb.Nifti1Image(image.get_fdata()[:, ::-1, ::-1].astype(np.float32), image.affine).to_filename(
+        flipped
+    )
+    mixed = ([images[0], str(flipped)], masks)
+    with pytest.raises(ValueError, match=r'the average of one, two is refused: .*--force'):
+        run(tmp_path / 'a', mixed, names=['one', 'two'])
+    forced = run(tmp_path / 'b', mixed, names=['one', 'two'], force=True)
+    assert forced.metadata['GuardStatus'] == 'refused'
